@@ -1,0 +1,28 @@
+"""What each torch function does to samples and tangents, one file a kind of function."""
+
+from sktangent.propagation.rules import (  # noqa: F401  (each registers its rules)
+    activations,
+    arithmetic,
+    assignment,
+    attention,
+    batch_norm,
+    constants,
+    copies,
+    cumulative,
+    dropout,
+    elementwise,
+    embedding,
+    indexing,
+    interpolation,
+    joining,
+    linear,
+    normalization,
+    norms,
+    padding,
+    pooling,
+    recurrent,
+    reductions,
+    selection,
+    shapes,
+    softmax,
+)
