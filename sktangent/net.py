@@ -1,0 +1,403 @@
+"""The skorch net: one training step is to propagate, then to ask the criterion."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import skorch
+import torch
+from skorch.callbacks import Callback, EpochTimer, PrintLog
+from skorch.utils import to_tensor
+from torch import Tensor, nn
+
+from sktangent.batching import make_batches
+from sktangent.criterion import TangentPropLoss
+from sktangent.history import EpochHistory
+from sktangent.propagation import propagate
+from sktangent.propagation.jacobians import jacobian
+
+_ROWS = 16384
+
+
+class TangentPropNet(skorch.NeuralNet):
+    """A :class:`skorch.NeuralNet` whose training step knows tangents.
+
+    All of skorch's parameters, callbacks and methods work on it, and its hooks: :meth:`infer` runs
+    in training too, on samples that carry their tangents, and the data term of training is what
+    :meth:`get_loss` returns. Beside plain samples, ``X`` may
+    be a dict of arrays that share their first axis:
+
+    - ``"x"``: the samples, (n_samples, *input_shape);
+    - ``"tangents"``: their tangent vectors, (n_samples, n_tangents, *input_shape); optional;
+    - ``"derivatives"``: the derivatives wanted, (n_samples, n_tangents, n_outputs); optional,
+      zero if left out;
+    - ``"sample_weight"``: (n_samples,); optional.
+
+    A torch ``Dataset`` yields the same, ``({"x": ..., "tangents": ...}, y)``, sample by sample.
+
+    The history of an epoch, and of each batch in it, holds ``train_loss`` and its two terms
+    ``train_data_loss`` and ``train_penalty`` (before the penalty weight), and ``valid_loss``, the
+    data term on the validation samples. As in skorch, ``train_loss_best`` and ``valid_loss_best``
+    tell whether an epoch's loss is the lowest so far.
+
+    Parameters
+    ----------
+    module : nn.Module class or instance
+        The network, of one tensor.
+    criterion : class, default=TangentPropLoss
+        It, or a subclass: the net asks it for ``data_term``, ``penalty_term`` and
+        ``penalty_weight``. Constructed with ``criterion__*``, ``criterion__penalty_weight`` for
+        example.
+    optimizer : class, default=torch.optim.Adam
+        Constructed with the parameters, ``lr`` and ``optimizer__*``.
+    lr : float, default=1e-3
+        The learning rate.
+    iterator_train, iterator_valid : callable, default=make_batches
+        Called with a dataset and ``iterator_train__*``; the default slices tensors that sit on
+        the device. :class:`torch.utils.data.DataLoader` works as well.
+    **kwargs : dict
+        The other parameters of :class:`skorch.NeuralNet`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from sktangent.net import TangentPropNet
+    >>> _ = torch.manual_seed(0)
+    >>> x = np.linspace(0, 1, 5, dtype=np.float32)[:, None]
+    >>> net = TangentPropNet(
+    ...     torch.nn.Linear, module__in_features=1, module__out_features=1, lr=0.1,
+    ...     criterion__penalty_weight=1.0, max_epochs=300, train_split=None, verbose=0)
+    >>> _ = net.fit({"x": x, "tangents": np.ones((5, 1, 1), dtype=np.float32)}, x)
+    >>> round(net.history[-1, "train_penalty"], 4)  # the best line's squared slope, 1/81
+    0.0123
+    """
+
+    def __init__(
+        self,
+        module,
+        criterion=TangentPropLoss,
+        optimizer=torch.optim.Adam,
+        lr: float = 1e-3,
+        iterator_train=make_batches,
+        iterator_valid=make_batches,
+        **kwargs,
+    ) -> None:
+        super().__init__(
+            module,
+            criterion=criterion,
+            optimizer=optimizer,
+            lr=lr,
+            iterator_train=iterator_train,
+            iterator_valid=iterator_valid,
+            **kwargs,
+        )
+
+    @property
+    def _default_callbacks(self):
+        return [("epoch_timer", EpochTimer()), ("print_log", _PrintLog())]
+
+    def initialize_history(self):
+        """Start an empty history."""
+        if self.history_ is None:
+            self.history_ = EpochHistory()
+        else:
+            self.history_.clear()
+        self._best_losses = {}
+        return self
+
+    def get_iterator(self, dataset, training: bool = False):
+        """Build the iterator over the batches of a dataset, on the net's device.
+
+        Parameters
+        ----------
+        dataset : torch.utils.data.Dataset
+            The samples.
+        training : bool, default=False
+            Whether to use ``iterator_train`` or ``iterator_valid``.
+
+        Returns
+        -------
+        iterator : iterable
+            Yields ``(X, y)``.
+        """
+        prefix = "iterator_train" if training else "iterator_valid"
+        iterator = getattr(self, prefix)
+        kwargs = {"batch_size": self.batch_size, **self.get_params_for(prefix)}
+        if kwargs["batch_size"] == -1:
+            kwargs["batch_size"] = len(dataset)
+        if iterator is make_batches:
+            kwargs["device"] = self.device
+        return iterator(dataset, **kwargs)
+
+    def infer(self, x, **fit_params) -> Tensor:
+        """Compute the module's output; of a dict only ``"x"`` is used.
+
+        Parameters
+        ----------
+        x : torch.Tensor or dict
+            A batch of samples.
+        **fit_params : dict
+            Passed to the module's ``forward``.
+
+        Returns
+        -------
+        y_pred : torch.Tensor of shape (n_samples, n_outputs)
+            The output.
+        """
+        x = x["x"] if isinstance(x, Mapping) else x
+        return self.module_(to_tensor(x, device=self.device), **fit_params)
+
+    def directional_derivative(self, X, tangents) -> np.ndarray:
+        """Compute the derivatives of the module's outputs along tangent vectors, in batches.
+
+        Parameters
+        ----------
+        X : ndarray or torch.Tensor of shape (n_samples, *input_shape)
+            The samples.
+        tangents : ndarray or torch.Tensor of shape (n_samples, n_tangents, *input_shape)
+            Their tangent vectors.
+
+        Returns
+        -------
+        dy : ndarray of shape (n_samples, n_tangents, n_outputs)
+            The directional derivatives, with the module in evaluation mode.
+        """
+        self._set_training(False)
+        parts = []
+        with torch.no_grad():
+            for window in _windows(len(X), 1 + tangents.shape[1]):
+                x = to_tensor(X[window], device=self.device)
+                tau = to_tensor(np.ascontiguousarray(tangents[window]), device=self.device)
+                parts.append(propagate(self.module_, x, tau)[1].cpu())
+        return torch.cat(parts).numpy()
+
+    def jacobian(self, X) -> np.ndarray:
+        """Compute the Jacobian of the module's outputs, in batches.
+
+        Parameters
+        ----------
+        X : ndarray or torch.Tensor of shape (n_samples, *input_shape)
+            The samples.
+
+        Returns
+        -------
+        J : ndarray of shape (n_samples, n_outputs, *input_shape)
+            The Jacobian, with the module in evaluation mode.
+        """
+        self._set_training(False)
+        parts = [
+            jacobian(self.module_, to_tensor(X[window], device=self.device)).cpu()
+            for window in _windows(len(X), 1 + X[0].size)
+        ]
+        return torch.cat(parts).numpy()
+
+    def get_loss(self, y_pred: Tensor, y_true: Tensor, X=None, training: bool = False) -> Tensor:
+        """Compute the data term of the loss.
+
+        Parameters
+        ----------
+        y_pred : torch.Tensor of shape (n_samples, n_outputs)
+            The module's output.
+        y_true : torch.Tensor of shape (n_samples,) or (n_samples, n_outputs)
+            The targets.
+        X : torch.Tensor or dict, default=None
+            The batch; its ``"sample_weight"`` is used.
+        training : bool, default=False
+            Whether this is a training step.
+
+        Returns
+        -------
+        loss : torch.Tensor of shape ()
+            The mean over samples.
+        """
+        weight = self._part(X, "sample_weight")
+        return self.criterion_.data_term(y_pred, self._target(y_true), weight)
+
+    def train_step_single(self, batch, **fit_params) -> dict[str, Tensor]:
+        """Propagate one batch and its tangents, and compute the gradient of the loss.
+
+        Parameters
+        ----------
+        batch : tuple
+            ``(X, y)``, as the iterator yields it.
+        **fit_params : dict
+            Passed to the module's ``forward``.
+
+        Returns
+        -------
+        step : dict
+            ``loss``, ``data_loss``, ``penalty`` and ``y_pred``.
+        """
+        self._set_training(True)
+        X, y = batch
+        y_pred, dy_pred = self._propagate(X, **fit_params)
+        loss = data = self.get_loss(y_pred, y, X=X, training=True)
+        if dy_pred is None:
+            penalty = data.new_zeros(())
+        else:
+            penalty = self.criterion_.penalty_term(
+                y_pred,
+                self._target(y),
+                dy_pred,
+                self._part(X, "derivatives"),
+                self._part(X, "sample_weight"),
+            )
+            loss = data + self.criterion_.penalty_weight * penalty
+        loss.backward()
+        return {"loss": loss, "data_loss": data, "penalty": penalty, "y_pred": y_pred}
+
+    def _propagate(self, X, **fit_params) -> tuple[Tensor, Tensor | None]:
+        tangents = self._part(X, "tangents")
+        if tangents is None:
+            return self.infer(X, **fit_params), None
+        return propagate(
+            lambda x: self.infer({**X, "x": x}, **fit_params), self._part(X, "x"), tangents
+        )
+
+    def run_single_epoch(self, iterator, training: bool, prefix: str, step_fn, **fit_params):
+        """Go over the batches once; their losses are read from the device at the end.
+
+        Parameters
+        ----------
+        iterator : iterable or None
+            The batches; None: nothing is done.
+        training : bool
+            Whether this is a training epoch.
+        prefix : {"train", "valid"}
+            How the names in the history begin.
+        step_fn : callable
+            Called with each batch; returns a dict with the losses.
+        **fit_params : dict
+            Passed to ``step_fn``.
+        """
+        if iterator is None:
+            return
+        names = ("loss", "data_loss", "penalty") if training else ("loss",)
+        columns = tuple(f"{prefix}_{name}" for name in names)
+        read_at_once = bool(self._listeners("on_batch_end"))
+        losses, rows = [], []
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            row = self.history[-1]["batches"][-1]
+            row[f"{prefix}_batch_size"] = _n_samples(batch)
+            rows.append(row)
+            losses.append(torch.stack([step[name].detach() for name in names]))
+            if read_at_once:
+                row.update(zip(columns, losses[-1].tolist(), strict=True))
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        self.history.record(f"{prefix}_batch_count", len(rows))
+        if rows:
+            self._record_losses(columns, rows, torch.stack(losses).tolist(), prefix)
+
+    def _record_losses(self, columns, rows, losses, prefix: str) -> None:
+        for row, values in zip(rows, losses, strict=True):
+            row.update(zip(columns, values, strict=True))
+        n_samples = [row[f"{prefix}_batch_size"] for row in rows]
+        total = sum(n_samples)
+        for column, values in zip(columns, zip(*losses, strict=True), strict=True):
+            mean = sum(n * value for n, value in zip(n_samples, values, strict=True)) / total
+            self.history.record(column, mean)
+        self._record_best(f"{prefix}_loss")
+
+    def _record_best(self, column: str) -> None:
+        loss = self.history[-1][column]
+        is_best = loss < self._best_losses.get(column, math.inf)
+        if is_best:
+            self._best_losses[column] = loss
+        self.history.record(f"{column}_best", is_best)
+
+    def fit_loop(self, X, y=None, *args, **kwargs):
+        """Train for some epochs; see :meth:`skorch.NeuralNet.fit_loop`.
+
+        Parameters
+        ----------
+        X, y : array, dict or torch.utils.data.Dataset
+            The samples and targets.
+        *args, **kwargs
+            As in skorch.
+
+        Returns
+        -------
+        self : TangentPropNet
+            The net.
+        """
+        try:
+            return super().fit_loop(X, y, *args, **kwargs)
+        except _StopTraining:
+            return self
+        except KeyboardInterrupt:
+            warnings.warn(
+                "Training was interrupted; what was learned so far is kept.", stacklevel=2
+            )
+            raise
+
+    def notify(self, method_name: str, **kwargs) -> None:
+        """Call a hook of the net, and of the callbacks that implement it.
+
+        Parameters
+        ----------
+        method_name : str
+            The hook, ``"on_epoch_end"`` for example.
+        **kwargs : dict
+            Passed to the hook.
+        """
+        getattr(self, method_name)(self, **kwargs)
+        try:
+            for callback in self._listeners(method_name):
+                getattr(callback, method_name)(self, **kwargs)
+        except KeyboardInterrupt as stop:
+            raise _StopTraining from stop
+
+    def _listeners(self, method_name: str) -> list:
+        silent = getattr(Callback, method_name)
+        return [
+            callback
+            for _, callback in self.callbacks_
+            if getattr(type(callback), method_name, None) is not silent
+        ]
+
+    def _set_training(self, training: bool = True) -> None:
+        if self.module_.training is not training:
+            super()._set_training(training)
+
+    def _part(self, X, name: str) -> Tensor | None:
+        if not isinstance(X, Mapping):
+            return to_tensor(X, device=self.device) if name == "x" else None
+        return None if X.get(name) is None else to_tensor(X[name], device=self.device)
+
+    def _target(self, y) -> Tensor:
+        return to_tensor(y, device=self.device)
+
+    def _get_predict_nonlinearity(self):
+        if self.predict_nonlinearity != "auto":
+            return super()._get_predict_nonlinearity()
+        loss = getattr(self.criterion_, "loss", None)
+        if isinstance(loss, nn.CrossEntropyLoss):
+            return lambda logits: torch.softmax(logits, dim=-1)
+        return torch.sigmoid if isinstance(loss, nn.BCEWithLogitsLoss) else lambda output: output
+
+
+class _StopTraining(KeyboardInterrupt):
+    """A callback ended training: told apart from the user, who does it with Ctrl-C."""
+
+
+class _PrintLog(PrintLog):
+    def on_epoch_end(self, net, **kwargs) -> None:
+        if net.verbose:
+            super().on_epoch_end(net, **kwargs)
+
+
+def _windows(n_samples: int, rows_each: int) -> Iterator[slice]:
+    """Cut samples so that a piece takes about as much memory as a batch to predict for."""
+    size = max(1, _ROWS // rows_each)
+    return (slice(start, start + size) for start in range(0, n_samples, size))
+
+
+def _n_samples(batch) -> int:
+    X = batch[0]
+    return len(X["x"] if isinstance(X, Mapping) else X)

@@ -1,0 +1,90 @@
+"""When to end training: no more progress, or a loss that is no longer a number."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from skorch.callbacks import Callback
+
+
+class Stopping(Callback):
+    """End training when a loss stops improving, and keep the best parameters if asked.
+
+    Parameters
+    ----------
+    monitor : str, default="train_loss"
+        The column of the history to watch; smaller is better.
+    patience : int, default=10
+        Epochs in a row without an improvement of ``tol`` after which training ends.
+    tol : float, default=1e-4
+        The improvement that counts.
+    relative_tol : bool, default=False
+        Measure it as a part of the best loss.
+    restore_best : bool, default=False
+        Put the parameters of the best epoch back when training ends.
+
+    Raises
+    ------
+    ValueError
+        During training, if the training loss, or in the end a parameter, is infinite or not a
+        number.
+
+    Examples
+    --------
+    >>> from sktangent.stopping import Stopping
+    >>> Stopping(monitor="valid_loss", patience=5, restore_best=True).patience
+    5
+    """
+
+    def __init__(
+        self,
+        monitor: str = "train_loss",
+        patience: int = 10,
+        tol: float = 1e-4,
+        relative_tol: bool = False,
+        restore_best: bool = False,
+    ) -> None:
+        self.monitor = monitor
+        self.patience = patience
+        self.tol = tol
+        self.relative_tol = relative_tol
+        self.restore_best = restore_best
+
+    def on_train_begin(self, net, **kwargs) -> None:
+        """Forget what an earlier training saw."""
+        self.best_ = math.inf
+        self.stale_epochs_ = 0
+        self.best_state_ = None
+
+    def on_epoch_end(self, net, **kwargs) -> None:
+        """Compare the epoch's loss with the best, and end training if it is time."""
+        row = net.history[-1]
+        if not math.isfinite(row["train_loss"]):
+            raise ValueError(_diverged(net, f"the loss is {row['train_loss']}"))
+        loss = row[self.monitor]
+        stale = loss > self.best_ - self.tol * (self.best_ if self.relative_tol else 1)
+        self.stale_epochs_ = self.stale_epochs_ + 1 if stale else 0
+        if loss < self.best_:
+            self.best_ = loss
+            if self.restore_best:
+                state = net.module_.state_dict()
+                self.best_state_ = {key: value.clone() for key, value in state.items()}
+        if self.stale_epochs_ > self.patience:
+            raise KeyboardInterrupt  # how skorch's callbacks end training
+
+    def on_train_end(self, net, **kwargs) -> None:
+        """Put the best parameters back, and check that the last step did not break them."""
+        if self.best_state_ is not None:
+            net.module_.load_state_dict(self.best_state_)
+            self.best_state_ = None
+        if not all(torch.isfinite(parameter).all() for parameter in net.module_.parameters()):
+            raise ValueError(_diverged(net, "parameters are no longer finite"))
+
+
+def _diverged(net, how: str) -> str:
+    return (
+        f"Training diverged: {how} in epoch {len(net.history)}. Try a smaller lr or "
+        "penalty_weight, inputs and tangents of a smaller scale, or gradient clipping "
+        "(skorch.callbacks.GradientNormClipping in callbacks)."
+    )

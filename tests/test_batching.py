@@ -1,0 +1,118 @@
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from skorch.dataset import Dataset
+from torch.utils.data import DataLoader, Subset, TensorDataset
+
+from sktangent.batching import TensorBatches, make_batches
+
+X = np.arange(22.0, dtype=np.float32).reshape(11, 2)
+Y = np.arange(11)
+TANGENTS = np.arange(66.0, dtype=np.float32).reshape(11, 3, 2)
+
+
+def order_of(batches):
+    return torch.cat([y for _, y in batches]).tolist()
+
+
+@pytest.mark.parametrize("samples", [X, torch.as_tensor(X), {"x": X, "tangents": TANGENTS}])
+@pytest.mark.parametrize("batch_size", [1, 4, 11, 100])
+def test_batches_are_those_of_a_data_loader(samples, batch_size):
+    dataset = Dataset(samples, Y)
+    ours = make_batches(dataset, batch_size=batch_size)
+    theirs = DataLoader(dataset, batch_size=batch_size)
+    assert isinstance(ours, TensorBatches)
+    assert len(ours) == len(theirs)
+    for batch, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(batch, tuple(expected))
+
+
+def test_a_subset_is_sliced():
+    dataset = Subset(Dataset({"x": X, "tangents": TANGENTS}, Y), [7, 2, 5])
+    ours = make_batches(Subset(dataset, np.array([2, 0])), batch_size=5)
+    assert isinstance(ours, TensorBatches)
+    ((samples, y),) = ours
+    assert y.tolist() == [5, 7]
+    torch.testing.assert_close(samples["tangents"], torch.as_tensor(TANGENTS[[5, 7]]))
+
+
+def test_shuffling_draws_a_new_order_for_every_pass_and_is_reproducible():
+    def two_passes():
+        batches = TensorBatches(X, Y, 4, shuffle=True, random_state=np.random.RandomState(3))
+        return order_of(batches), order_of(batches)
+
+    first, second = two_passes()
+    assert sorted(first) == sorted(second) == Y.tolist()
+    assert first != second
+    assert two_passes() == (first, second)
+
+
+def test_shuffling_without_a_random_state_follows_torch():
+    batches = TensorBatches(X, Y, 4, shuffle=True)
+    torch.manual_seed(0)
+    first = order_of(batches)
+    torch.manual_seed(0)
+    assert order_of(batches) == first != Y.tolist()
+
+
+def test_samples_and_targets_are_shuffled_together():
+    batches = TensorBatches({"x": X, "tangents": TANGENTS}, Y, 4, shuffle=True)
+    for samples, y in batches:
+        torch.testing.assert_close(samples["x"], torch.as_tensor(X)[y])
+        torch.testing.assert_close(samples["tangents"], torch.as_tensor(TANGENTS)[y])
+
+
+def test_one_batch_of_everything_is_not_reordered():
+    assert order_of(TensorBatches(X, Y, 11, shuffle=True)) == Y.tolist()
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_writing_into_a_batch_leaves_the_arrays_alone(shuffle):
+    samples = X.copy()
+    for batch, _ in TensorBatches(samples, Y, 4, shuffle=shuffle):
+        batch.zero_()
+    np.testing.assert_array_equal(samples, X)
+
+
+def test_read_only_arrays_come_without_a_warning():
+    samples = np.broadcast_to(X[0], X.shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ((batch, _),) = make_batches(Dataset(samples, Y), batch_size=20)
+    np.testing.assert_array_equal(batch, samples)
+
+
+def test_without_targets_skorch_gets_a_stand_in():
+    ((batch, y),) = make_batches(Dataset(X), batch_size=20)
+    assert len(batch) == 11
+    assert y.tolist() == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "kwargs"),
+    [
+        (TensorDataset(torch.as_tensor(X), torch.as_tensor(Y)), {}),
+        (Dataset([X, X], Y), {}),
+        (Dataset(X, Y), {"drop_last": True, "random_state": np.random.RandomState(0)}),
+    ],
+)
+def test_other_datasets_and_loader_options_go_through_a_data_loader(dataset, kwargs):
+    assert isinstance(make_batches(dataset, batch_size=4, **kwargs), DataLoader)
+
+
+def test_a_data_set_class_of_the_user_is_asked_for_its_items():
+    class Doubled(Dataset):
+        def transform(self, X, y):
+            return 2 * X, y
+
+    samples, _ = next(iter(make_batches(Doubled(X, Y), batch_size=3)))
+    np.testing.assert_array_equal(samples, 2 * X[:3])
+
+
+def test_wrong_arguments():
+    with pytest.raises(ValueError, match=r"same number of samples, got \[10, 11\]"):
+        TensorBatches(X, Y[:10])
+    with pytest.raises(ValueError, match="batch_size must be positive, got 0"):
+        TensorBatches(X, Y, 0)
