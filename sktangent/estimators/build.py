@@ -1,0 +1,161 @@
+"""From the estimators' parameters to the torch objects that they name."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import inspect
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import nn, optim
+
+from sktangent.criterion import TangentPropLoss
+from sktangent.modules import MLP
+from sktangent.optimizers import LBFGS
+
+_INPUT_SIZE_NAMES = ("n_features", "n_inputs", "in_features", "input_size", "input_dim")
+_OUTPUT_SIZE_NAMES = (
+    "n_outputs",
+    "out_features",
+    "output_size",
+    "output_dim",
+    "n_classes",
+    "num_classes",
+)
+
+
+def resolve_device(device: str) -> torch.device:
+    """Turn the ``device`` parameter into a device that is there."""
+    if device == "auto":
+        has_mps = torch.backends.mps.is_available()
+        device = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device={device!r} cannot be used: {error}") from error
+    return resolved
+
+
+def resolve_dtype(dtype) -> tuple:
+    """Turn the ``dtype`` parameter into the dtypes that X may keep."""
+    if dtype is None:
+        return (np.float64, np.float32)
+    try:
+        resolved = np.dtype(dtype)
+    except TypeError:
+        resolved = None
+    if resolved not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"dtype must be None, 'float32' or 'float64', got {dtype!r}.")
+    return (resolved.type,)
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators, and put their states back at the end."""
+    devices = [torch.empty(0, device=device).device.index] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.default_generator.manual_seed(seed)
+        for index in devices:
+            torch.cuda.default_generators[index].manual_seed(seed)
+        yield
+
+
+def build_module(
+    module, kwargs: dict, input_shape: tuple[int, ...], n_outputs: int, mlp_params: dict
+) -> nn.Module:
+    """Build the network, with the sizes that its constructor asks for."""
+    if module is None:
+        return MLP(math.prod(input_shape), n_outputs, **{**mlp_params, **kwargs})
+    if isinstance(module, nn.Module):
+        if not kwargs:
+            return copy.deepcopy(module)
+        module = type(module)
+    built = module(**{**_sizes(module, input_shape, n_outputs), **kwargs})
+    if not isinstance(built, nn.Module):
+        raise TypeError(f"module must build a torch.nn.Module, got {type(built).__name__}.")
+    return built
+
+
+def _sizes(constructor: Callable, input_shape: tuple[int, ...], n_outputs: int) -> dict:
+    offered = {
+        **dict.fromkeys(_INPUT_SIZE_NAMES, math.prod(input_shape)),
+        **dict.fromkeys(_OUTPUT_SIZE_NAMES, n_outputs),
+        "input_shape": tuple(input_shape),
+    }
+    try:
+        asked = inspect.signature(constructor).parameters
+    except (TypeError, ValueError):
+        return {}
+    bound = getattr(constructor, "keywords", {})  # functools.partial
+    return {name: size for name, size in offered.items() if name in asked and name not in bound}
+
+
+def check_module(module: nn.Module, x: torch.Tensor, n_outputs: int) -> torch.Tensor:
+    """Pass a few samples through the network, and check the shape of what comes out."""
+    module.eval()
+    try:
+        with torch.no_grad():
+            y = module(x)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise ValueError(
+            f"module cannot take samples of shape {tuple(x.shape[1:])} (a batch of them has shape "
+            f"{tuple(x.shape)}): {error}"
+        ) from error
+    shape = tuple(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__
+    if shape != (len(x), n_outputs):
+        given = shape[-1] if isinstance(shape, tuple) and len(shape) == 2 else shape
+        raise ValueError(
+            f"module gives {given} outputs where the data need {n_outputs}: for {len(x)} samples "
+            f"it must return a tensor of shape {(len(x), n_outputs)}, got {shape}."
+        )
+    return y
+
+
+def check_criterion(criterion: TangentPropLoss, y_pred: torch.Tensor, y_true: torch.Tensor) -> None:
+    """Ask the criterion for the losses of a few samples, before training relies on it."""
+    try:
+        criterion.sample_losses(y_pred, y_true)
+    except (RuntimeError, TypeError, IndexError) as error:
+        raise ValueError(
+            f"criterion cannot compare outputs of shape {tuple(y_pred.shape)} and dtype "
+            f"{y_pred.dtype} with targets of shape {tuple(y_true.shape)} and dtype {y_true.dtype}: "
+            f"{error}"
+        ) from error
+
+
+def optimizer_params(optimizer, weight_decay: float, module: nn.Module) -> dict:
+    """Translate ``optimizer`` and the L2 weight into the parameters of a skorch net."""
+    params: dict = {}
+    if optimizer in ("adam", "adamw"):
+        params["optimizer__fused"] = _can_fuse(module)
+    elif optimizer == "sgd":
+        params.update(optimizer__momentum=0.9, optimizer__nesterov=True)
+    classes = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD, "lbfgs": LBFGS}
+    params["optimizer"] = classes.get(optimizer, optimizer)
+    if "weight_decay" in inspect.signature(params["optimizer"]).parameters:
+        params["optimizer__weight_decay"] = weight_decay
+        if params["optimizer"] is not LBFGS:  # which leaves biases out by itself
+            params["optimizer__param_groups"] = [("*bias", {"weight_decay": 0.0, "is_bias": True})]
+    elif weight_decay > 0:
+        raise ValueError(
+            f"optimizer {params['optimizer'].__name__} has no weight decay; set alpha=0."
+        )
+    return params
+
+
+def set_weight_decay(optimizer: optim.Optimizer, weight_decay: float) -> None:
+    """Change the L2 weight of an optimizer, that of biases left at zero."""
+    for group in optimizer.param_groups:
+        if "weight_decay" in group and not group.get("is_bias"):
+            group["weight_decay"] = weight_decay
+
+
+def _can_fuse(module: nn.Module) -> bool:
+    return all(
+        parameter.device.type in ("cpu", "cuda") and parameter.is_floating_point()
+        for parameter in module.parameters()
+    )

@@ -1,0 +1,124 @@
+"""The words that the documentation of both estimators shares."""
+
+from __future__ import annotations
+
+import textwrap
+
+FORMULA = r"""
+    .. math::
+
+        E = \frac1n \sum_i s_i L(f(x_i), y_i)
+          + w \, \frac1n \sum_i s_i \sum_t \lVert J_f(x_i)\,\tau_{it} - d_{it} \rVert^2
+
+    with samples :math:`x_i`, their weights :math:`s_i` (scaled to a mean of one), the tangent
+    vectors :math:`\tau_{it}`, directions in input space, the directional derivatives wanted along
+    them :math:`d_{it}` (zero, the output must not change, unless ``fit`` is given others), and the
+    penalty weight :math:`w`. After Simard, Victorri, LeCun, Denker, *Tangent Prop - a
+    formalism for specifying selected invariances in an adaptive network*, NIPS 1991.
+"""
+
+ATTRIBUTES = """
+    net_ : TangentPropNet
+        The skorch net.
+    module_ : nn.Module
+        The trained network.
+    tangents_ : callable
+        The ``tangents`` callable, fitted if it has a ``fit``.
+    preprocessor_ : transformer
+        The fitted preprocessor, if there is one.
+    n_features_in_ : int
+        Length of the second axis of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names, if X has them.
+    n_iter_ : int
+        Number of epochs trained.
+    loss_curve_ : list of float
+        Training loss of every epoch, penalty included.
+    penalty_curve_ : list of float
+        Penalty of every epoch, before it is multiplied by the penalty weight.
+    history_ : EpochHistory
+        All that skorch recorded: ``train_loss``, its terms ``train_data_loss`` and
+        ``train_penalty``, and ``valid_loss``, the data term on the validation samples.
+"""
+
+DESCRIPTION = """
+tangents : callable, default=None
+    ``tangents(X) -> V``: from samples ``(n_samples, *input_shape)`` to their tangent vectors
+    ``(n_samples, n_tangents, *input_shape)``, floating and finite, in the units of X. Any callable
+    will do. One that has a ``fit`` method is cloned, and the clone is fitted on the training
+    samples. It may return ``(V, derivatives)``, as ``fit`` takes these. None trains without a
+    penalty, unless ``fit`` is given tangents or derivatives.
+penalty_weight : float, default=1.0
+    w. At 0 the tangents are not computed.
+{own}
+preprocessor : transformer, default=None
+    A scikit-learn transformer or pipeline of them, cloned and fitted on the training samples. The
+    network sees what it makes of X. Tangents are taken where X is, and pushed forward through it:
+    their units stay those of X. (A scaler in front of the estimator in a pipeline would change
+    what they mean: the callable would see scaled samples.)
+module : nn.Module class, factory or instance, default=None
+    None: :class:`~sktangent.modules.MLP`. A class or factory is called with ``module__*``, and
+    with the sizes that its constructor asks for by name: the number of values of one sample as
+    ``n_features``, ``n_inputs``, ``in_features``, ``input_size`` or ``input_dim``; the shape of one
+    sample as ``input_shape``; the number of outputs as ``n_outputs``, ``out_features``,
+    ``output_size``, ``output_dim``, ``n_classes`` or ``num_classes``. An instance is copied. It
+    maps ``(n_samples, *input_shape)`` to ``(n_samples, n_outputs)``.
+hidden_layer_sizes : int or array-like of int, default=(100,)
+    Units of each hidden layer of the default module.
+activation : str or nn.Module class, default="gelu"
+    Activation of the default module, see :class:`~sktangent.modules.MLP`.
+criterion : {{"squared_error", "cross_entropy", "binary_cross_entropy"}}, nn.Module class or \
+callable, default=None
+    L, as :class:`~sktangent.criterion.TangentPropLoss` takes it, with ``criterion__*``. None:
+    {criterion}.
+optimizer : {{"auto", "adam", "adamw", "sgd", "lbfgs"}} or torch.optim.Optimizer class, \
+default="auto"
+    Constructed with ``lr``, the L2 weight and ``optimizer__*``. "sgd" has Nesterov momentum 0.9.
+    "lbfgs" takes all samples at once, and up to 20 iterations in an epoch. "auto": {auto}
+lr : float or "auto", default="auto"
+    Learning rate. "auto": 1e-3; for "lbfgs" 1, the first step that its line search tries.
+batch_size : int or "auto", default="auto"
+    Samples in a batch; "auto": 200, or all samples if there are fewer or with "lbfgs".
+max_epochs : int or "auto", default="auto"
+    Passes over the data, at most. "auto": 200, or as many as take 3,000 optimizer steps if that
+    is more; with "lbfgs" 100.
+alpha : float, default=1e-4
+    L2 weight: ``alpha / 2 / (samples in a batch)`` times the sum of the squared weights, biases
+    left out, as in scikit-learn's MLP. ("adamw" decouples it from the gradient.)
+early_stopping : bool, default=False
+    Set ``validation_fraction`` of the samples aside, end training when the data term on them,
+    weighted as in training, stops improving, and restore the parameters that were best on them.
+validation_fraction : float, default=0.1
+    See ``early_stopping``.
+n_iter_no_change : int or "auto", default="auto"
+    Training ends after so many epochs in a row whose loss is not better than the best before by
+    ``tol``. "auto": 10, or as many as take 300 optimizer steps if that is more; with "lbfgs" 25.
+tol : float, default=1e-4
+    See ``n_iter_no_change``; with "lbfgs" as a part of the loss.
+warm_start : bool, default=False
+    Start ``fit`` from where the last one ended. The net of the last one stays: its module,
+    optimizer, criterion, device, callbacks and dtype, and what ``**kwargs`` said of them.
+shuffle : bool, default=True
+    Draw the batches anew in each epoch. Without effect when one batch holds all samples.
+verbose : bool or int, default=False
+    Print the losses of every epoch.
+random_state : int, RandomState instance or None, default=None
+    For initial parameters, batches, validation split and dropout. The same value gives the same
+    model on the same machine; numpy's and torch's global random states are left alone. None
+    draws from numpy's, as scikit-learn does.
+device : str, default="cpu"
+    "cpu", "cuda", "cuda:1", "mps", or "auto" for the first of cuda, mps and cpu that is there.
+dtype : {{"float32", "float64"}} or numpy dtype, default=None
+    Precision of the network. None: float32 if X is float32, else float64.
+callbacks : list, default=None
+    skorch callbacks, as skorch takes them.
+**kwargs : dict
+    ``module__*``, ``criterion__*``, ``optimizer__*``, ``iterator_train__*``, ``iterator_valid__*``
+    and ``callbacks__*`` are handed to skorch.
+"""
+
+
+def describe(own: str, criterion: str, auto: str) -> str:
+    """Write out the description of the shared parameters around an estimator's own ones."""
+    text = DESCRIPTION.strip().format(own=own.strip(), criterion=criterion, auto=auto)
+    return textwrap.indent(text, "    ").lstrip()

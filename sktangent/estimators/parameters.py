@@ -1,0 +1,123 @@
+"""The estimators' parameters: what they may be, what they mean, and those meant for skorch."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from torch import nn, optim
+
+SKORCH_PREFIXES = (
+    "module__",
+    "criterion__",
+    "optimizer__",
+    "iterator_train__",
+    "iterator_valid__",
+    "callbacks__",
+)
+
+CONSTRAINTS: dict = {
+    "tangents": [callable, None],
+    "penalty_weight": [Interval(Real, 0, None, closed="left")],
+    "module": [callable, nn.Module, None],
+    "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+    "activation": [str, callable],
+    "criterion": [str, callable, None],
+    "preprocessor": [HasMethods(["fit", "transform"]), None],
+    "optimizer": [StrOptions({"auto", "adam", "adamw", "sgd", "lbfgs"}), type(optim.Optimizer)],
+    "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+    "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+    "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+    "alpha": [Interval(Real, 0, None, closed="left")],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "n_iter_no_change": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+    "tol": [Interval(Real, 0, None, closed="left")],
+    "warm_start": ["boolean"],
+    "shuffle": ["boolean"],
+    "verbose": ["verbose"],
+    "random_state": ["random_state"],
+    "device": [str],
+    "dtype": [StrOptions({"float32", "float64"}), type, np.dtype, None],
+    "callbacks": [list, None],
+}
+
+
+class SkorchParameters(BaseEstimator):
+    """Parameters with a skorch prefix, in the constructor, ``get_params`` and ``set_params``."""
+
+    @classmethod
+    def _get_param_names(cls) -> list[str]:
+        """Name the constructor's parameters, and those it hands on by ``**kwargs``."""
+        names: set[str] = set()
+        for owner in cls.__mro__:
+            if "__init__" in vars(owner) and issubclass(owner, SkorchParameters):
+                names.update(BaseEstimator._get_param_names.__func__(owner))
+                if not _takes_any(owner.__init__):
+                    break
+        return sorted(names)
+
+    def _set_extra_params(self, params: dict) -> None:
+        """Store ``**kwargs``; unknown ones are kept for ``fit`` to complain of."""
+        vars(self).update(params)
+        unknown = [name for name in params if not name.startswith(SKORCH_PREFIXES)]
+        if unknown:
+            self._unknown_params = unknown
+
+    def _check_params_are_known(self) -> None:
+        for name in getattr(self, "_unknown_params", ()):
+            known = [*self._get_param_names(), *SKORCH_PREFIXES]
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise TypeError(f"{type(self).__name__} has no parameter {name!r}.{hint}")
+
+    def _get_skorch_params(self) -> dict:
+        return {name: x for name, x in vars(self).items() if name.startswith(SKORCH_PREFIXES)}
+
+    def get_params(self, deep: bool = True) -> dict:
+        """Get the parameters of this estimator, those meant for skorch included.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to include the parameters of ``tangents`` and the like.
+
+        Returns
+        -------
+        params : dict
+            Parameter names and values.
+        """
+        unknown = {name: getattr(self, name) for name in getattr(self, "_unknown_params", ())}
+        return {**super().get_params(deep=deep), **self._get_skorch_params(), **unknown}
+
+    def set_params(self, **params):
+        """Set parameters of this estimator, those meant for skorch included.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameter names and values.
+
+        Returns
+        -------
+        self : estimator
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If there is no parameter of that name.
+        """
+        for_skorch = {name for name in params if name.startswith(SKORCH_PREFIXES)}
+        super().set_params(**{k: v for k, v in params.items() if k not in for_skorch})
+        self._set_extra_params({name: params[name] for name in for_skorch})
+        return self
+
+
+def _takes_any(function) -> bool:
+    parameters = inspect.signature(function).parameters.values()
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)

@@ -1,0 +1,309 @@
+"""The regressor."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from sklearn.base import RegressorMixin, _fit_context
+from sklearn.utils import check_array
+from torch import nn
+
+from sktangent.estimators.activations import piecewise_linear_functions
+from sktangent.estimators.base import TangentPropEstimator
+from sktangent.estimators.descriptions import ATTRIBUTES, FORMULA, describe
+from sktangent.estimators.parameters import CONSTRAINTS
+from sktangent.estimators.tangent_data import moments
+
+
+class TangentPropRegressor(RegressorMixin, TangentPropEstimator):  # noqa: D101, it is put together
+    __doc__ = (
+        r"""Neural network regressor that is told which directions must not matter.
+
+    It minimizes
+"""
+        + FORMULA
+        + """
+    L is the squared error, summed over outputs.
+
+    Parameters
+    ----------
+    """
+        + describe(
+            own="""
+normalize_y : bool, default=True
+    Standardize the target inside; f and the penalty are then in scaled units, so the penalty
+    weight has no unit.
+derivative_weight : array-like of shape (n_tangents,), default=None
+    A factor, zero or more, for each tangent's term in the penalty: how far its derivatives can be
+    relied on. With a Jacobian for derivatives, one for each feature. None: ones.
+""",
+            auto=(
+                '"lbfgs" for at most 20 samples with\n    tangents, or 1,000 with derivatives, '
+                "unless "
+                "``module``, ``batch_size``, ``optimizer__*`` or ``iterator_train__*`` are given;\n"
+                '    else "adam".'
+            ),
+            criterion='"squared_error"',
+        )
+        + """
+
+    Attributes
+    ----------
+    """
+        + ATTRIBUTES.strip()
+        + """
+
+    Examples
+    --------
+    Through every point, and flat at every point:
+
+    >>> import numpy as np
+    >>> from sktangent import TangentPropRegressor
+    >>> X = np.linspace(0, 1, 5)[:, None]
+    >>> model = TangentPropRegressor(
+    ...     tangents=lambda X: np.ones((len(X), 1, 1)), penalty_weight=0.1,
+    ...     hidden_layer_sizes=(100, 100), random_state=0).fit(X, X.ravel())
+    >>> bool(np.abs(model.predict(X) - X.ravel()).max() < 0.02)
+    True
+    >>> slopes = np.diff(model.predict([[0.24], [0.26], [0.37], [0.38]]))[[0, 2]]
+    >>> bool(slopes[0] < slopes[1])  # over twice the distance
+    True
+    """
+    )
+
+    _parameter_constraints = {
+        **CONSTRAINTS,
+        "normalize_y": ["boolean"],
+        "derivative_weight": ["array-like", None],
+    }
+
+    def __init__(
+        self,
+        tangents: Callable | None = None,
+        penalty_weight: float = 1.0,
+        *,
+        normalize_y: bool = True,
+        derivative_weight=None,
+        preprocessor=None,
+        module=None,
+        hidden_layer_sizes=(100,),
+        activation="gelu",
+        criterion=None,
+        optimizer="auto",
+        lr="auto",
+        batch_size="auto",
+        max_epochs="auto",
+        alpha: float = 1e-4,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change="auto",
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        shuffle: bool = True,
+        verbose=False,
+        random_state=None,
+        device: str = "cpu",
+        dtype=None,
+        callbacks=None,
+        **kwargs,
+    ) -> None:
+        self.tangents = tangents
+        self.penalty_weight = penalty_weight
+        self.normalize_y = normalize_y
+        self.derivative_weight = derivative_weight
+        self.preprocessor = preprocessor
+        self.module = module
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.criterion = criterion
+        self.optimizer = optimizer
+        self.lr = lr
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.alpha = alpha
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.shuffle = shuffle
+        self.verbose = verbose
+        self.random_state = random_state
+        self.device = device
+        self.dtype = dtype
+        self.callbacks = callbacks
+        self._set_extra_params(kwargs)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(self, X, y, sample_weight=None, tangents=None, derivatives=None):
+        """Train for one epoch, from where training stands.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+            The samples.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            The targets. The first call fixes the scale of ``normalize_y``.
+        sample_weight : array-like of shape (n_samples,), default=None
+            The weight of each sample. None: ones.
+        tangents : array-like of shape (n_samples, n_tangents, *input_shape), default=None
+            The samples' tangent vectors, in place of the ``tangents`` callable.
+        derivatives : array-like, default=None
+            The directional derivatives wanted, as in ``fit``.
+
+        Returns
+        -------
+        self : TangentPropRegressor
+            The estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or an array is not as described, or if training diverges.
+        """
+        fresh = not hasattr(self, "net_")
+        return self._fit(X, y, sample_weight, tangents, derivatives, fresh, incremental=True)
+
+    def predict(self, X) -> np.ndarray:
+        """Predict the target of each sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+            The samples.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            The targets, in the units of ``fit``.
+
+        Raises
+        ------
+        NotFittedError
+            If ``fit`` has not been called.
+        ValueError
+            If the samples are not like those that ``fit`` saw.
+        """
+        y = self._outputs(X) * self._y_scale.astype(self._dtype) + self._y_mean.astype(self._dtype)
+        return y.reshape(len(y), *self._target_shape)
+
+    def directional_derivative(self, X, tangents=None) -> np.ndarray:
+        r"""Compute the derivatives of the prediction along tangent vectors, :math:`J_f(x)\,\tau`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+            The samples.
+        tangents : callable or array-like of shape (n_samples, n_tangents, *input_shape), \
+                default=None
+            The tangent vectors, in the units of X. None: those of ``tangents_``.
+
+        Returns
+        -------
+        dy : ndarray of shape (n_samples, n_tangents, n_outputs)
+            The directional derivatives, in the units of y, through the preprocessor.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As :meth:`predict`, or if there are no tangents.
+        """
+        return self._directional_derivatives(X, tangents) * self._y_scale.astype(self._dtype)
+
+    def jacobian(self, X) -> np.ndarray:
+        """Compute the Jacobian of the prediction with respect to X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+            The samples.
+
+        Returns
+        -------
+        J : ndarray of shape (n_samples, n_outputs, n_features) or (n_samples, n_outputs, \
+                *input_shape)
+            The Jacobian, through the preprocessor, in the units of y over those of X.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As :meth:`predict`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sktangent import TangentPropRegressor
+        >>> X = np.linspace(0, 1, 5)[:, None]
+        >>> model = TangentPropRegressor(random_state=0).fit(X, X[:, 0] ** 2, derivatives=2 * X)
+        >>> model.jacobian([[0.5]]).round(2)
+        array([[[1.]]])
+        """
+        J = self._jacobian(X)
+        return J * self._y_scale.astype(self._dtype).reshape(-1, *(1,) * (J.ndim - 2))
+
+    @property
+    def _n_outputs(self) -> int:
+        return len(self._y_mean)
+
+    def _check_target(self, y: np.ndarray, fresh: bool, classes=None) -> np.ndarray:
+        y = y.astype(np.float64)
+        if fresh:
+            self._target_shape = y.shape[1:]
+        elif y.shape[1:] != self._target_shape:
+            raise ValueError(
+                f"y holds targets of shape {y.shape[1:]}; fit saw shape {self._target_shape}."
+            )
+        return y
+
+    def _encode_target(self, y: np.ndarray, weight: np.ndarray, fresh: bool) -> np.ndarray:
+        y = y.reshape(len(y), -1)
+        if fresh:
+            self._y_mean, self._y_scale = moments(y, weight) if self.normalize_y else _none(y)
+        return ((y - self._y_mean) / self._y_scale).astype(self._dtype)
+
+    def _scale_derivatives(self, d: np.ndarray) -> np.ndarray:
+        return (d / self._y_scale).astype(d.dtype)
+
+    def _tangent_scale(self, n_tangents: int) -> np.ndarray | float:
+        if self.derivative_weight is None:
+            return 1.0
+        weight = check_array(
+            self.derivative_weight,
+            dtype=np.float64,
+            ensure_2d=False,
+            input_name="derivative_weight",
+        )
+        if weight.shape != (n_tangents,):
+            raise ValueError(
+                f"derivative_weight must have shape ({n_tangents},), a factor for each tangent; "
+                f"got {weight.shape}."
+            )
+        if (weight < 0).any():
+            raise ValueError(f"derivative_weight must not be negative, got {weight.min()}.")
+        return np.sqrt(weight)
+
+    def _check_activations(self, module: nn.Module, probes: torch.Tensor) -> None:
+        found = piecewise_linear_functions(module, probes)
+        if found:
+            warnings.warn(
+                f"The network is piecewise linear ({', '.join(found)}): the penalty on its "
+                "derivatives has no gradient with respect to where its kinks are, so it can hardly "
+                "fit them. Use a smooth activation, 'gelu', 'silu' or 'tanh'.",
+                UserWarning,
+                stacklevel=5,
+            )
+
+    def _criterion_params(self) -> dict:
+        return {"loss": self.criterion or "squared_error"}
+
+
+def _none(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros(y.shape[1]), np.ones(y.shape[1])

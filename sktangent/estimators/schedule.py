@@ -1,0 +1,106 @@
+"""How a fit goes when the user leaves it to the library: optimizer, batches, epochs, patience."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sklearn.base import is_regressor
+
+from sktangent.optimizers import LBFGS
+
+_BATCH_SIZE = 200
+_EPOCHS, _STEPS = 200, 3000
+_PATIENCE_EPOCHS, _PATIENCE_STEPS = 10, 300
+_LBFGS_EPOCHS, _LBFGS_PATIENCE = 100, 25
+# L-BFGS goes on to fit noise where Adam stops before, so it is left to data with little of it:
+# very few samples, that tangents hold in place, or derivatives, as simulations give them
+_FEW_WITH_TANGENTS, _FEW_WITH_DERIVATIVES = 20, 1000
+_MADE_FOR_ADAM = ("optimizer__", "iterator_train__")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The parameters of an estimator with every "auto" replaced.
+
+    Attributes
+    ----------
+    optimizer : str or class
+        Name or class of the optimizer.
+    lr : float
+        Learning rate.
+    batch_size : int
+        Samples in a batch.
+    epochs : int
+        Epochs, at most.
+    patience : int
+        Epochs without progress after which training ends.
+    relative_tol : bool
+        Whether progress is measured as a part of the loss.
+    """
+
+    optimizer: object
+    lr: float
+    batch_size: int
+    epochs: int
+    patience: int
+    relative_tol: bool
+
+
+def plan(
+    estimator, n_samples: int, inputs: Collection[str], incremental: bool, net=None
+) -> Schedule:
+    """Choose what an estimator's parameters leave open; a ``net`` to go on with stays as it is."""
+    if net is None:
+        optimizer = _choose_optimizer(estimator, n_samples, inputs, incremental)
+    else:
+        optimizer = "lbfgs" if isinstance(net.optimizer_, LBFGS) else net.optimizer
+    if optimizer == "lbfgs" and incremental:
+        raise ValueError(
+            "optimizer='lbfgs' needs all samples at once; for partial_fit set another before the "
+            "first fit, 'adam' for example."
+        )
+    batch_size = _choose_batch_size(estimator.batch_size, n_samples, optimizer)
+    steps = math.ceil(n_samples / batch_size)
+    if optimizer == "lbfgs":
+        epochs, patience, lr = _LBFGS_EPOCHS, _LBFGS_PATIENCE, 1.0
+    else:
+        epochs = max(_EPOCHS, math.ceil(_STEPS / steps))
+        patience = max(_PATIENCE_EPOCHS, math.ceil(_PATIENCE_STEPS / steps))
+        lr = 1e-3
+    return Schedule(
+        optimizer=optimizer,
+        lr=lr if estimator.lr == "auto" else estimator.lr,
+        batch_size=batch_size,
+        epochs=epochs if estimator.max_epochs == "auto" else estimator.max_epochs,
+        patience=patience if estimator.n_iter_no_change == "auto" else estimator.n_iter_no_change,
+        relative_tol=optimizer == "lbfgs",
+    )
+
+
+def _choose_optimizer(estimator, n_samples: int, inputs: Collection[str], incremental: bool):
+    if estimator.optimizer != "auto":
+        return estimator.optimizer
+    few = _FEW_WITH_DERIVATIVES if "derivatives" in inputs else _FEW_WITH_TANGENTS
+    suits = (
+        is_regressor(estimator)
+        and "tangents" in inputs
+        and n_samples <= few
+        and estimator.module is None  # which is known to be deterministic
+        and estimator.batch_size == "auto"
+        and not any(name.startswith(_MADE_FOR_ADAM) for name in vars(estimator))
+        and not incremental
+    )
+    return "lbfgs" if suits else "adam"
+
+
+def _choose_batch_size(batch_size, n_samples: int, optimizer) -> int:
+    if optimizer != "lbfgs":
+        return min(_BATCH_SIZE if batch_size == "auto" else batch_size, n_samples)
+    if batch_size != "auto" and batch_size < n_samples:
+        raise ValueError(
+            f"optimizer='lbfgs' needs all {n_samples} samples in one batch, got "
+            f"batch_size={batch_size}."
+        )
+    return n_samples

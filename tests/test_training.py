@@ -1,0 +1,243 @@
+"""How the estimators train: stopping, warm starts, weights, the optimizer."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.model_selection import train_test_split
+from skorch.callbacks import Callback
+
+from sktangent import TangentPropClassifier, TangentPropRegressor
+from sktangent.tangents import FeatureTangents
+
+BOTH = pytest.mark.parametrize("estimator", [TangentPropClassifier, TangentPropRegressor])
+
+
+def quick(estimator, tangents=None, **params):
+    return estimator(tangents, **{"max_epochs": 5, "random_state": 0, **params})
+
+
+def predictions(model, X):
+    return model.decision_function(X) if hasattr(model, "classes_") else model.predict(X)
+
+
+def test_early_stopping_restores_the_best_parameters(X, target):
+    y = target + np.random.default_rng(0).normal(size=60)
+    valid = []
+
+    class Keep(Callback):
+        def on_train_begin(self, net, **kwargs):
+            data = net.train_split(None)[1]
+            valid.append((np.asarray(data.X["x"]), np.asarray(data.y)))
+
+    model = quick(TangentPropRegressor, early_stopping=True, validation_fraction=0.3, lr=0.05)
+    model.set_params(max_epochs=200, callbacks=[Keep()], n_iter_no_change=5).fit(X, y)
+    losses = model.history_[:, "valid_loss"]
+    assert len(losses) < 200
+    assert losses[-1] > min(losses)
+    ((X_valid, y_valid),) = valid
+    assert len(X_valid) == 18
+    error = np.mean((model.net_.predict(X_valid) - y_valid) ** 2)
+    assert error == pytest.approx(min(losses), rel=1e-9)
+
+
+def test_early_stopping_weighs_validation_samples(X, target):
+    weight = np.random.default_rng(0).uniform(0, 3, size=60)
+    weight[:20] = 0
+    model = quick(TangentPropRegressor, early_stopping=True, max_epochs=1, lr=1e-12, alpha=0)
+    model.fit(X, target, sample_weight=weight)
+    train, valid = train_test_split(
+        np.arange(20, 60), test_size=0.1, random_state=np.random.RandomState(0)
+    )
+    mean = np.average(target, weights=weight)
+    variance = np.average((target - mean) ** 2, weights=weight)
+    errors = (model.predict(X) - target)[valid] ** 2 / variance
+    expected = np.mean(errors * weight[valid]) / weight[train].mean()
+    assert model.history_[-1, "valid_loss"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_early_stopping_of_a_classifier_keeps_the_classes_balanced(X):
+    y = np.repeat(["a", "b"], [40, 20])
+    model = quick(TangentPropClassifier, early_stopping=True, validation_fraction=0.1)
+    seen = []
+
+    class Keep(Callback):
+        def on_train_begin(self, net, **kwargs):
+            seen.extend(net.train_split(None)[1].y.tolist())
+
+    model.set_params(callbacks=[Keep()]).fit(X, y)
+    assert sorted(seen) == [0, 0, 0, 0, 1, 1]
+
+
+@BOTH
+def test_training_ends_without_progress(estimator, X, three_labels):
+    model = quick(estimator, tol=1e9, n_iter_no_change=7, max_epochs=50).fit(X, three_labels)
+    assert model.n_iter_ == 9  # the first always counts, then more than seven
+
+
+def test_automatic_epochs_and_patience(X, target):
+    short = TangentPropRegressor(tol=1e9).fit(X, target)
+    assert short.n_iter_ == 302  # 300 optimizer steps without progress
+    model = TangentPropRegressor(lr=1e-12, tol=0, batch_size=1).fit(X[:20], target[:20])
+    assert model.n_iter_ == 200  # 4,000 steps; fewer epochs for 3,000 would not do
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "n_batches"), [("auto", 1), (25, 3), (60, 1), (1000, 1), (1, 60)]
+)
+def test_batch_size(batch_size, n_batches, X, target):
+    model = quick(TangentPropRegressor, batch_size=batch_size, max_epochs=1).fit(X, target)
+    assert model.history_[-1, "train_batch_count"] == n_batches
+
+
+def test_shuffle(X, target):
+    fits = [
+        quick(TangentPropRegressor, batch_size=20, shuffle=shuffle).fit(X, target).predict(X)
+        for shuffle in (True, True, False)
+    ]
+    np.testing.assert_array_equal(fits[0], fits[1])
+    assert not np.array_equal(fits[0], fits[2])
+
+
+@BOTH
+def test_warm_start_goes_on(estimator, X, three_labels):
+    once = quick(estimator, FeatureTangents(), max_epochs=6, batch_size=20, shuffle=False)
+    once.fit(X, three_labels)
+    twice = quick(
+        estimator, FeatureTangents(), max_epochs=3, batch_size=20, shuffle=False, warm_start=True
+    )
+    twice.fit(X, three_labels).fit(X, three_labels)
+    np.testing.assert_array_equal(predictions(once, X), predictions(twice, X))
+    assert twice.n_iter_ == 6
+    cold = twice.set_params(warm_start=False).fit(X, three_labels)
+    assert cold.n_iter_ == 3
+
+
+@BOTH
+def test_partial_fit_is_an_epoch_of_fit(estimator, X, three_labels):
+    fitted = quick(estimator, FeatureTangents(), max_epochs=4, tol=0).fit(X, three_labels)
+    model = quick(estimator, FeatureTangents())
+    kwargs = {"classes": [0, 1, 2]} if estimator is TangentPropClassifier else {}
+    for _ in range(4):
+        model.partial_fit(X, three_labels, **kwargs)
+    np.testing.assert_allclose(predictions(fitted, X), predictions(model, X), rtol=1e-12)
+    assert model.n_iter_ == 4
+
+
+def test_partial_fit_takes_weights_and_tangents(X, target):
+    weight, V = np.linspace(0, 2, 60), FeatureTangents()(X)
+    fitted = quick(TangentPropRegressor, max_epochs=1).fit(X, target, weight, V)
+    model = quick(TangentPropRegressor).partial_fit(X, target, weight, V)
+    np.testing.assert_array_equal(fitted.predict(X), model.predict(X))
+
+
+def test_partial_fit_after_a_small_first_chunk_takes_full_batches(X, target):
+    model = quick(TangentPropRegressor).partial_fit(X[:3], target[:3]).partial_fit(X, target)
+    assert model.history_[-1, "train_batch_count"] == 1
+
+
+def test_partial_fit_does_not_stop_early(X, target):
+    with pytest.raises(ValueError, match="partial_fit does not support early_stopping=True"):
+        quick(TangentPropRegressor, early_stopping=True).partial_fit(X, target)
+
+
+def test_a_warm_start_follows_changed_parameters(X, target):
+    model = quick(TangentPropRegressor, FeatureTangents(), warm_start=True).fit(X, target)
+    model.set_params(
+        lr=0.5, alpha=0.6, batch_size=20, penalty_weight=3.0, shuffle=False, max_epochs=2
+    )
+    model.set_params(n_iter_no_change=3, tol=0.5).fit(X, target)
+    biases, weights = model.net_.optimizer_.param_groups
+    assert (biases["lr"], weights["lr"]) == (0.5, 0.5)
+    assert (biases["weight_decay"], weights["weight_decay"]) == (0.0, pytest.approx(0.6 / 20))
+    row = model.history_[-1]
+    assert row["train_batch_count"] == 3
+    assert row["train_loss"] == pytest.approx(row["train_data_loss"] + 3 * row["train_penalty"])
+    stopping = dict(model.net_.callbacks_)["stopping"]
+    assert (stopping.patience, stopping.tol) == (3, 0.5)
+    assert model.n_iter_ == 7
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_early_stopping_may_change_before_a_warm_start(early, X, target):
+    model = quick(TangentPropRegressor, early_stopping=early, warm_start=True).fit(X, target)
+    model.set_params(early_stopping=not early, max_epochs=30, n_iter_no_change=3, lr=0.05)
+    model.fit(X, target)
+    assert ("valid_loss" in model.history_[-1]) is not early
+    assert dict(model.net_.callbacks_)["stopping"].restore_best is not early
+
+
+def test_weight_equivalence_with_tangents(X, three_labels):
+    weight = np.random.default_rng(0).integers(0, 4, size=60)
+    for estimator in (TangentPropClassifier, TangentPropRegressor):
+        model = quick(estimator, FeatureTangents(), max_epochs=100)
+        weighted = predictions(model.fit(X, three_labels, sample_weight=weight), X)
+        X_repeated, y_repeated = X.repeat(weight, axis=0), three_labels.repeat(weight)
+        repeated = predictions(model.fit(X_repeated, y_repeated), X)
+        np.testing.assert_allclose(weighted, repeated, rtol=1e-10, atol=1e-10)
+
+
+@BOTH
+def test_samples_of_weight_zero_are_as_if_not_there(estimator, X, three_labels):
+    weight = np.r_[np.ones(50), np.zeros(10)]
+    model = quick(estimator, FeatureTangents(), batch_size=20)
+    weighted = predictions(model.fit(X, three_labels, sample_weight=weight), X)
+    without = predictions(model.fit(X[:50], three_labels[:50]), X)
+    np.testing.assert_allclose(weighted, without, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (np.zeros(60), "non-zero|zero for every sample"),
+        (-np.ones(60), "[Nn]egative"),
+        (np.ones(9), "60"),
+    ],
+)
+def test_wrong_weights(weight, message, X, target):
+    with pytest.raises(ValueError, match=message):
+        quick(TangentPropRegressor).fit(X, target, sample_weight=weight)
+
+
+def test_alpha_decays_weights_only(X, target):
+    def norms(alpha):
+        model = quick(TangentPropRegressor, alpha=alpha, max_epochs=200, lr=0.01).fit(X, target)
+        return [p.norm().item() for p in model.module_.parameters()]
+
+    decayed, free = norms(1000.0), norms(0.0)
+    assert max(decayed[0], decayed[2]) < 0.05 < min(free[0], free[2])
+    assert decayed[1] > 0.05
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "expected"),
+    [
+        ("adam", torch.optim.Adam),
+        ("adamw", torch.optim.AdamW),
+        ("sgd", torch.optim.SGD),
+        (torch.optim.RMSprop, torch.optim.RMSprop),
+    ],
+)
+def test_optimizers(optimizer, expected, X, target):
+    model = quick(TangentPropRegressor, optimizer=optimizer, lr=0.02, max_epochs=20).fit(X, target)
+    assert type(model.net_.optimizer_) is expected
+    assert model.net_.optimizer_.param_groups[0]["lr"] == 0.02
+    assert model.loss_curve_[-1] < 0.8 * model.loss_curve_[0]
+
+
+def test_an_optimizer_without_weight_decay(X, target):
+    with pytest.raises(ValueError, match="LBFGS has no weight decay; set alpha=0"):
+        quick(TangentPropRegressor, optimizer=torch.optim.LBFGS).fit(X, target)
+    model = quick(TangentPropRegressor, optimizer=torch.optim.LBFGS, alpha=0, lr=1.0)
+    assert model.fit(X, target).loss_curve_[-1] < 0.1
+
+
+def test_the_step_that_breaks_the_parameters_is_noticed_even_if_it_is_the_last(X, target):
+    class Broken(torch.nn.Linear):
+        def forward(self, x):
+            return super().forward(x) + (0 * self.weight.sum()).sqrt()  # slope: 0 * infinity
+
+    with pytest.raises(ValueError, match="parameters are no longer finite in epoch 1"):
+        quick(TangentPropRegressor, module=Broken, max_epochs=1).fit(X, target)
+    assert math.isfinite(quick(TangentPropRegressor).fit(X, target).loss_curve_[-1])
