@@ -1,0 +1,153 @@
+"""
+===========================
+Values with known gradients
+===========================
+
+A simulation that comes with an adjoint gives, beside the value, its derivative with respect to
+every input, at the price of about one more run. Each derivative is one more number to learn from:
+in two dimensions a sample holds three instead of one. ``fit(X, y, derivatives=...)`` takes them.
+
+Here are a function of one input from five points, and a hilly function of two inputs from 50
+points; each with and without its derivatives.
+"""
+
+import argparse
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy.stats import qmc
+from sklearn.metrics import r2_score
+from sklearn.preprocessing import StandardScaler
+
+from sktangent import TangentPropRegressor
+
+parser = argparse.ArgumentParser(description="Functions from points, with and without slopes.")
+parser.add_argument("--out", default="known_gradients.png", help="where to save the picture")
+parser.add_argument("--quick", action="store_true", help="fewer epochs and random states")
+args = parser.parse_args()
+
+limits = {"max_epochs": 3} if args.quick else {}
+random_states = range(1) if args.quick else range(3)
+names = {False: "values alone", True: "values and derivatives"}
+colors = {False: "tab:orange", True: "tab:blue"}
+
+# %%
+# One input, five points
+# ----------------------
+# Everything else is left to the library. The network sees standardized inputs; the slopes are in
+# the units of X and y all the same.
+
+
+def wave(x):
+    return x * np.sin(x)
+
+
+def wave_slope(x):
+    return np.sin(x) + x * np.cos(x)
+
+
+X = np.linspace(-6, 6, 5)[:, np.newaxis]
+grid = np.linspace(-6, 6, 401)[:, np.newaxis]
+curves = {}
+for known in (False, True):
+    models = [
+        TangentPropRegressor(
+            preprocessor=StandardScaler(), random_state=random_state, **limits
+        ).fit(X, wave(X.ravel()), derivatives=wave_slope(X) if known else None)
+        for random_state in random_states
+    ]
+    curves[known] = [model.predict(grid) for model in models]
+
+# %%
+# Two inputs, 50 points
+# ---------------------
+# Rastrigin's function: a bowl with a cosine along each axis. The network is small, 2-12-12-1.
+
+
+def rastrigin(X):
+    return (10 + X**2 - 10 * np.cos(2 * np.pi * X)).sum(axis=1)
+
+
+def rastrigin_gradient(X):
+    return 2 * X + 20 * np.pi * np.sin(2 * np.pi * X)
+
+
+low, high, n_points = -1, 1.5, 50
+X2 = qmc.scale(qmc.LatinHypercube(2, rng=0).random(n_points), low, high)
+axis = np.linspace(low, high, 81)
+mesh = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+surfaces, scores = {}, {}
+for known in (False, True):
+    for random_state in random_states:
+        start = time.perf_counter()
+        model = TangentPropRegressor(
+            hidden_layer_sizes=(12, 12),
+            preprocessor=StandardScaler(),
+            optimizer="lbfgs",  # what derivatives choose by themselves; the values alone get it too
+            random_state=random_state,
+            **limits,
+        ).fit(X2, rastrigin(X2), derivatives=rastrigin_gradient(X2) if known else None)
+        seconds = time.perf_counter() - start
+        scores.setdefault(known, []).append(
+            [
+                r2_score(rastrigin(mesh), model.predict(mesh)),
+                r2_score(rastrigin_gradient(mesh), model.jacobian(mesh)[:, 0]),
+                seconds,
+            ]
+        )
+        if random_state == 0:
+            surfaces[known] = model.predict(mesh)
+
+# %%
+# What came of it
+# ---------------
+# Scores on dense grids of the true function, as medians over random states.
+
+print(f"{'median over ' + str(len(random_states)) + ' random states':<36}", end="")
+print(f"{'R² of values':>14}{'of partials':>13}{'seconds':>9}")
+for known, fits in curves.items():
+    score = np.median([r2_score(wave(grid.ravel()), curve) for curve in fits])
+    print(f"{'one input, ' + names[known]:<36}{score:14.5f}")
+for known, rows in scores.items():
+    values, partials, seconds = np.median(rows, axis=0)
+    print(f"{'Rastrigin, ' + names[known]:<36}{values:14.5f}{partials:13.5f}{seconds:9.1f}")
+
+# %%
+# The picture
+# -----------
+# Above: networks of several random states through the five points; a tick marks a slope that was
+# given. Below: the truth, and what the networks made of the points.
+
+figure = plt.figure(figsize=(11, 7.4), layout="constrained")
+above, below = figure.subfigures(2, 1, height_ratios=[1, 1.25])
+axes = above.subplots(1, 2, sharey=True)
+reach = np.array([-0.5, 0.5])
+for ax, known in zip(axes, (False, True), strict=True):
+    ax.plot(grid, wave(grid), color="0.8", linewidth=5, label="true function")
+    for i, curve in enumerate(curves[known]):
+        label = "" if i else "networks"
+        ax.plot(grid, curve, color=colors[known], linewidth=1.2, label=label)
+    if known:
+        for x in X.ravel():
+            ax.plot(x + reach, wave(x) + wave_slope(x) * reach, color="tab:red", linewidth=2.5)
+        ax.plot([], [], color="tab:red", linewidth=2.5, label="slopes given")
+    ax.plot(X, wave(X), "o", color="black", markersize=6, zorder=3, label="points")
+    ax.set(xlabel="x", title=f"five points, {names[known]}", ylim=(-8, 6))
+    ax.legend(frameon=False, loc="upper center", ncols=2)
+    ax.spines[["top", "right"]].set_visible(False)
+axes[0].set_ylabel("f(x)")
+
+axes = below.subplots(1, 3, sharex=True, sharey=True)
+levels = np.linspace(0, 45, 19)
+shape = len(axis), len(axis)
+pictures = {"the truth": rastrigin(mesh)}
+for known in (False, True):
+    pictures[f"{names[known]}: R² = {scores[known][0][0]:.4f}"] = surfaces[known]
+for ax, (title, surface) in zip(axes, pictures.items(), strict=True):
+    filled = ax.contourf(axis, axis, surface.reshape(shape), levels, extend="both", cmap="viridis")
+    ax.plot(*X2.T, "o", color="white", markersize=2.5)
+    ax.set(title=title, xlabel="x₁", aspect="equal")
+axes[0].set_ylabel("x₂")
+below.colorbar(filled, ax=axes, label="f(x)", shrink=0.75)
+figure.savefig(args.out, dpi=150)
