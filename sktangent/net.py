@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from sktangent.batching import make_batches
 from sktangent.criterion import TangentPropLoss
 from sktangent.history import EpochHistory
+from sktangent.projections import project
 from sktangent.propagation import propagate
 from sktangent.propagation.jacobians import jacobian
 
@@ -58,6 +59,9 @@ class TangentPropNet(skorch.NeuralNet):
     iterator_train, iterator_valid : callable, default=make_batches
         Called with a dataset and ``iterator_train__*``; the default slices tensors that sit on
         the device. :class:`torch.utils.data.DataLoader` works as well.
+    n_projections : int, default=None
+        Train on so many random combinations of a sample's tangents, drawn anew in every step; see
+        :func:`~sktangent.projections.project`. None: on the tangents themselves.
     **kwargs : dict
         The other parameters of :class:`skorch.NeuralNet`.
 
@@ -84,6 +88,7 @@ class TangentPropNet(skorch.NeuralNet):
         lr: float = 1e-3,
         iterator_train=make_batches,
         iterator_valid=make_batches,
+        n_projections: int | None = None,
         **kwargs,
     ) -> None:
         super().__init__(
@@ -95,6 +100,7 @@ class TangentPropNet(skorch.NeuralNet):
             iterator_valid=iterator_valid,
             **kwargs,
         )
+        self.n_projections = n_projections
 
     @property
     def _default_callbacks(self):
@@ -234,7 +240,10 @@ class TangentPropNet(skorch.NeuralNet):
         """
         self._set_training(True)
         X, y = batch
-        y_pred, dy_pred = self._propagate(X, **fit_params)
+        tangents, derivatives = self._part(X, "tangents"), self._part(X, "derivatives")
+        if tangents is not None and self.n_projections is not None:
+            tangents, derivatives = project(tangents, derivatives, self.n_projections)
+        y_pred, dy_pred = self._propagate(X, tangents, **fit_params)
         loss = data = self.get_loss(y_pred, y, X=X, training=True)
         if dy_pred is None:
             penalty = data.new_zeros(())
@@ -243,15 +252,14 @@ class TangentPropNet(skorch.NeuralNet):
                 y_pred,
                 self._target(y),
                 dy_pred,
-                self._part(X, "derivatives"),
+                derivatives,
                 self._part(X, "sample_weight"),
             )
             loss = data + self.criterion_.penalty_weight * penalty
         loss.backward()
         return {"loss": loss, "data_loss": data, "penalty": penalty, "y_pred": y_pred}
 
-    def _propagate(self, X, **fit_params) -> tuple[Tensor, Tensor | None]:
-        tangents = self._part(X, "tangents")
+    def _propagate(self, X, tangents, **fit_params) -> tuple[Tensor, Tensor | None]:
         if tangents is None:
             return self.infer(X, **fit_params), None
         return propagate(

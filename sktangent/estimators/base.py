@@ -39,6 +39,7 @@ from sktangent.stopping import Stopping
 
 _PREDICT_BATCH_SIZE = 4096
 _N_PROBES = 2
+_SET_ON_OLD_NET = ("n_projections", "lr", "batch_size", "verbose")
 
 
 class TangentPropEstimator(FittedNet, ABC):
@@ -288,7 +289,7 @@ class TangentPropEstimator(FittedNet, ABC):
         params = {**self._changing_params(schedule), **skorch_params}
         net.criterion_.penalty_weight = params["criterion__penalty_weight"]
         net.iterator_train__shuffle = params["iterator_train__shuffle"]
-        net.set_params(**{name: params[name] for name in ("lr", "batch_size", "verbose")})
+        net.set_params(**{name: params[name] for name in _SET_ON_OLD_NET})
         if not {"optimizer__weight_decay", "optimizer__param_groups"} & skorch_params.keys():
             set_weight_decay(net.optimizer_, self._weight_decay(weight, schedule))
         stopping = dict(net.callbacks_).get("stopping")
@@ -301,6 +302,7 @@ class TangentPropEstimator(FittedNet, ABC):
         """Collect the parameters of the net that may change from one call to the next."""
         return {
             "criterion__penalty_weight": self.penalty_weight,
+            "n_projections": self.n_projections,
             "lr": schedule.lr,
             "batch_size": schedule.batch_size,
             "iterator_train__shuffle": self.shuffle,

@@ -80,6 +80,7 @@ class_weight : dict, "balanced", list of dict or None, default=None
         tangents: Callable | None = None,
         penalty_weight: float = 1.0,
         *,
+        n_projections: int | None = None,
         penalty_on: str = "logits",
         class_weight=None,
         preprocessor=None,
@@ -107,6 +108,7 @@ class_weight : dict, "balanced", list of dict or None, default=None
     ) -> None:
         self.tangents = tangents
         self.penalty_weight = penalty_weight
+        self.n_projections = n_projections
         self.penalty_on = penalty_on
         self.class_weight = class_weight
         self.preprocessor = preprocessor

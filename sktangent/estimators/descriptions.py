@@ -50,6 +50,11 @@ tangents : callable, default=None
     penalty, unless ``fit`` is given tangents or derivatives.
 penalty_weight : float, default=1.0
     w. At 0 the tangents are not computed.
+n_projections : int, default=None
+    None: the penalty is exact. An int k: in every step each sample's tangents are replaced by k
+    random combinations of them, which estimate the same penalty without bias, at a cost that does
+    not grow with the number of tangents; see :func:`~sktangent.projections.project`. Samples with
+    k tangents or fewer keep them. ``penalty_curve_`` then holds the estimates.
 {own}
 preprocessor : transformer, default=None
     A scikit-learn transformer or pipeline of them, cloned and fitted on the training samples. The

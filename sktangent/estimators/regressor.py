@@ -43,8 +43,8 @@ derivative_weight : array-like of shape (n_tangents,), default=None
             auto=(
                 '"lbfgs" for at most 20 samples with\n    tangents, or 1,000 with derivatives, '
                 "unless "
-                "``module``, ``batch_size``, ``optimizer__*`` or ``iterator_train__*`` are given;\n"
-                '    else "adam".'
+                "``module``, ``batch_size``, ``n_projections``, ``optimizer__*`` or\n"
+                '    ``iterator_train__*`` are given; else "adam".'
             ),
             criterion='"squared_error"',
         )
@@ -85,6 +85,7 @@ derivative_weight : array-like of shape (n_tangents,), default=None
         tangents: Callable | None = None,
         penalty_weight: float = 1.0,
         *,
+        n_projections: int | None = None,
         normalize_y: bool = True,
         derivative_weight=None,
         preprocessor=None,
@@ -112,6 +113,7 @@ derivative_weight : array-like of shape (n_tangents,), default=None
     ) -> None:
         self.tangents = tangents
         self.penalty_weight = penalty_weight
+        self.n_projections = n_projections
         self.normalize_y = normalize_y
         self.derivative_weight = derivative_weight
         self.preprocessor = preprocessor

@@ -61,6 +61,11 @@ def plan(
             "optimizer='lbfgs' needs all samples at once; for partial_fit set another before the "
             "first fit, 'adam' for example."
         )
+    if optimizer == "lbfgs" and estimator.n_projections is not None:
+        raise ValueError(
+            "optimizer='lbfgs' needs a loss that does not change from step to step; with "
+            f"n_projections={estimator.n_projections} set another, 'adam' for example."
+        )
     batch_size = _choose_batch_size(estimator.batch_size, n_samples, optimizer)
     steps = math.ceil(n_samples / batch_size)
     if optimizer == "lbfgs":
@@ -89,6 +94,7 @@ def _choose_optimizer(estimator, n_samples: int, inputs: Collection[str], increm
         and n_samples <= few
         and estimator.module is None  # which is known to be deterministic
         and estimator.batch_size == "auto"
+        and estimator.n_projections is None
         and not any(name.startswith(_MADE_FOR_ADAM) for name in vars(estimator))
         and not incremental
     )
