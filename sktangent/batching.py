@@ -167,7 +167,9 @@ def _slice(part, window: slice):
 
 
 def _select(part, index: torch.Tensor):
-    return torch.zeros(1) if part is None else _map(lambda array: array[index], part)
+    return (
+        torch.zeros(1) if part is None else _map(lambda array: array.index_select(0, index), part)
+    )
 
 
 def _common_length(X, y) -> int:

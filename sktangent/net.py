@@ -59,6 +59,9 @@ class TangentPropNet(skorch.NeuralNet):
     iterator_train, iterator_valid : callable, default=make_batches
         Called with a dataset and ``iterator_train__*``; the default slices tensors that sit on
         the device. :class:`torch.utils.data.DataLoader` works as well.
+    l2 : float, default=0.0
+        Weight of the L2 term: the gradient of ``l2 / 2`` times the sum of the squared weights is
+        added to that of the loss, biases left out. The term is not part of the losses recorded.
     n_projections : int, default=None
         Train on so many random combinations of a sample's tangents, drawn anew in every step; see
         :func:`~sktangent.projections.project`. None: on the tangents themselves.
@@ -88,6 +91,7 @@ class TangentPropNet(skorch.NeuralNet):
         lr: float = 1e-3,
         iterator_train=make_batches,
         iterator_valid=make_batches,
+        l2: float = 0.0,
         n_projections: int | None = None,
         **kwargs,
     ) -> None:
@@ -100,6 +104,7 @@ class TangentPropNet(skorch.NeuralNet):
             iterator_valid=iterator_valid,
             **kwargs,
         )
+        self.l2 = l2
         self.n_projections = n_projections
 
     @property
@@ -257,7 +262,19 @@ class TangentPropNet(skorch.NeuralNet):
             )
             loss = data + self.criterion_.penalty_weight * penalty
         loss.backward()
+        self._add_l2_gradient()
         return {"loss": loss, "data_loss": data, "penalty": penalty, "y_pred": y_pred}
+
+    def _add_l2_gradient(self) -> None:
+        if self.l2 == 0:
+            return
+        weights = [
+            parameter
+            for name, parameter in self.module_.named_parameters()
+            if parameter.grad is not None and not name.endswith("bias")
+        ]
+        with torch.no_grad():
+            torch._foreach_add_([weight.grad for weight in weights], weights, alpha=self.l2)
 
     def _propagate(self, X, tangents, **fit_params) -> tuple[Tensor, Tensor | None]:
         if tangents is None:
@@ -294,13 +311,15 @@ class TangentPropNet(skorch.NeuralNet):
             row = self.history[-1]["batches"][-1]
             row[f"{prefix}_batch_size"] = _n_samples(batch)
             rows.append(row)
-            losses.append(torch.stack([step[name].detach() for name in names]))
+            losses += [step[name].detach() for name in names]
             if read_at_once:
-                row.update(zip(columns, losses[-1].tolist(), strict=True))
+                values = torch.stack(losses[-len(names) :]).tolist()
+                row.update(zip(columns, values, strict=True))
             self.notify("on_batch_end", batch=batch, training=training, **step)
         self.history.record(f"{prefix}_batch_count", len(rows))
         if rows:
-            self._record_losses(columns, rows, torch.stack(losses).tolist(), prefix)
+            values = torch.stack(losses).view(len(rows), -1).tolist()
+            self._record_losses(columns, rows, values, prefix)
 
     def _record_losses(self, columns, rows, losses, prefix: str) -> None:
         for row, values in zip(rows, losses, strict=True):

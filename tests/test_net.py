@@ -55,6 +55,16 @@ def test_a_step_is_that_of_a_plain_torch_loop():
     torch.testing.assert_close(parameters_of(net), expected.detach(), rtol=1e-5, atol=1e-6)
 
 
+def test_the_l2_term_is_torchs_weight_decay_without_the_biases():
+    with_l2 = make_net(optimizer=torch.optim.SGD, l2=0.3).fit(INPUTS, Y)
+    groups = [("*bias", {"weight_decay": 0.0})]
+    decayed = make_net(
+        optimizer=torch.optim.SGD, optimizer__weight_decay=0.3, optimizer__param_groups=groups
+    ).fit(INPUTS, Y)
+    torch.testing.assert_close(parameters_of(with_l2), parameters_of(decayed))
+    assert not torch.allclose(parameters_of(with_l2), parameters_of(make_net().fit(INPUTS, Y)))
+
+
 def test_history():
     valid = predefined_split(Dataset(X[:10], Y[:10]))
     net = make_net(batch_size=16, train_split=valid, criterion__penalty_weight=0.3)

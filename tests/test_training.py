@@ -148,9 +148,9 @@ def test_a_warm_start_follows_changed_parameters(X, target):
         lr=0.5, alpha=0.6, batch_size=20, penalty_weight=3.0, shuffle=False, max_epochs=2
     )
     model.set_params(n_iter_no_change=3, tol=0.5).fit(X, target)
-    biases, weights = model.net_.optimizer_.param_groups
-    assert (biases["lr"], weights["lr"]) == (0.5, 0.5)
-    assert (biases["weight_decay"], weights["weight_decay"]) == (0.0, pytest.approx(0.6 / 20))
+    (group,) = model.net_.optimizer_.param_groups
+    assert group["lr"] == 0.5
+    assert model.net_.l2 == pytest.approx(0.6 / 20)
     row = model.history_[-1]
     assert row["train_batch_count"] == 3
     assert row["train_loss"] == pytest.approx(row["train_data_loss"] + 3 * row["train_penalty"])
@@ -224,6 +224,14 @@ def test_optimizers(optimizer, expected, X, target):
     assert type(model.net_.optimizer_) is expected
     assert model.net_.optimizer_.param_groups[0]["lr"] == 0.02
     assert model.loss_curve_[-1] < 0.8 * model.loss_curve_[0]
+
+
+def test_adamw_decays_the_weights_by_itself(X, target):
+    model = quick(TangentPropRegressor, optimizer="adamw", warm_start=True).fit(X, target)
+    model.set_params(alpha=0.6, batch_size=20).fit(X, target)
+    biases, weights = model.net_.optimizer_.param_groups
+    assert (biases["weight_decay"], weights["weight_decay"]) == (0.0, pytest.approx(0.6 / 20))
+    assert model.net_.l2 == 0
 
 
 def test_an_optimizer_without_weight_decay(X, target):

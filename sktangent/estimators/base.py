@@ -22,7 +22,7 @@ from sktangent.estimators.build import (
     resolve_device,
     resolve_dtype,
     seeded,
-    set_weight_decay,
+    set_l2,
 )
 from sktangent.estimators.fitted import FittedNet, frame_or
 from sktangent.estimators.parameters import CONSTRAINTS
@@ -268,9 +268,7 @@ class TangentPropEstimator(FittedNet, ABC):
         net = TangentPropNet(
             module,
             **{
-                **optimizer_params(
-                    schedule.optimizer, self._weight_decay(weight, schedule), module
-                ),
+                **optimizer_params(schedule.optimizer, self._l2(weight, schedule), module),
                 **{f"criterion__{key}": value for key, value in self._criterion_params().items()},
                 **self._changing_params(schedule),
                 "iterator_train__random_state": self._random_state,
@@ -291,7 +289,7 @@ class TangentPropEstimator(FittedNet, ABC):
         net.iterator_train__shuffle = params["iterator_train__shuffle"]
         net.set_params(**{name: params[name] for name in _SET_ON_OLD_NET})
         if not {"optimizer__weight_decay", "optimizer__param_groups"} & skorch_params.keys():
-            set_weight_decay(net.optimizer_, self._weight_decay(weight, schedule))
+            set_l2(net, self._l2(weight, schedule))
         stopping = dict(net.callbacks_).get("stopping")
         if isinstance(stopping, Stopping):
             stopping.set_params(**self._stopping(schedule).get_params())
@@ -309,7 +307,7 @@ class TangentPropEstimator(FittedNet, ABC):
             "verbose": self.verbose,
         }
 
-    def _weight_decay(self, weight: np.ndarray, schedule: Schedule) -> float:
+    def _l2(self, weight: np.ndarray, schedule: Schedule) -> float:
         return float(self.alpha / schedule.batch_size / weight.mean())
 
     def _stopping(self, schedule: Schedule) -> Stopping:

@@ -14,6 +14,7 @@ from torch import nn, optim
 
 from sktangent.criterion import TangentPropLoss
 from sktangent.modules import MLP
+from sktangent.net import TangentPropNet
 from sktangent.optimizers import LBFGS
 
 _INPUT_SIZE_NAMES = ("n_features", "n_inputs", "in_features", "input_size", "input_dim")
@@ -25,6 +26,10 @@ _OUTPUT_SIZE_NAMES = (
     "n_classes",
     "num_classes",
 )
+
+_OPTIMIZERS = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD, "lbfgs": LBFGS}
+# AdamW shrinks the weights apart from the gradient; a line search must see the L2 term in the loss
+_WITH_OWN_DECAY = (optim.AdamW, LBFGS)
 
 
 def resolve_device(device: str) -> torch.device:
@@ -127,31 +132,38 @@ def check_criterion(criterion: TangentPropLoss, y_pred: torch.Tensor, y_true: to
         ) from error
 
 
-def optimizer_params(optimizer, weight_decay: float, module: nn.Module) -> dict:
+def optimizer_params(optimizer, l2: float, module: nn.Module) -> dict:
     """Translate ``optimizer`` and the L2 weight into the parameters of a skorch net."""
     params: dict = {}
     if optimizer in ("adam", "adamw"):
         params["optimizer__fused"] = _can_fuse(module)
     elif optimizer == "sgd":
         params.update(optimizer__momentum=0.9, optimizer__nesterov=True)
-    classes = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD, "lbfgs": LBFGS}
-    params["optimizer"] = classes.get(optimizer, optimizer)
-    if "weight_decay" in inspect.signature(params["optimizer"]).parameters:
-        params["optimizer__weight_decay"] = weight_decay
-        if params["optimizer"] is not LBFGS:  # which leaves biases out by itself
-            params["optimizer__param_groups"] = [("*bias", {"weight_decay": 0.0, "is_bias": True})]
-    elif weight_decay > 0:
-        raise ValueError(
-            f"optimizer {params['optimizer'].__name__} has no weight decay; set alpha=0."
-        )
+    optimizer_class = _OPTIMIZERS.get(optimizer, optimizer)
+    params["optimizer"] = optimizer_class
+    if not issubclass(optimizer_class, optim.Optimizer):
+        raise ValueError(f"optimizer must be a torch.optim.Optimizer class, got {optimizer!r}.")
+    if not issubclass(optimizer_class, _WITH_OWN_DECAY):
+        if issubclass(optimizer_class, optim.LBFGS) and l2 > 0:
+            raise ValueError(
+                f"optimizer {optimizer_class.__name__} has no weight decay; set alpha=0, or "
+                "optimizer='lbfgs'."
+            )
+        return {**params, "l2": l2}
+    params["optimizer__weight_decay"] = l2
+    if optimizer_class is not LBFGS:  # which leaves biases out by itself
+        params["optimizer__param_groups"] = [("*bias", {"weight_decay": 0.0, "is_bias": True})]
     return params
 
 
-def set_weight_decay(optimizer: optim.Optimizer, weight_decay: float) -> None:
-    """Change the L2 weight of an optimizer, that of biases left at zero."""
-    for group in optimizer.param_groups:
-        if "weight_decay" in group and not group.get("is_bias"):
-            group["weight_decay"] = weight_decay
+def set_l2(net: TangentPropNet, l2: float) -> None:
+    """Change the L2 weight of a net, that of biases left at zero."""
+    if not isinstance(net.optimizer_, _WITH_OWN_DECAY):
+        net.l2 = l2
+        return
+    for group in net.optimizer_.param_groups:
+        if not group.get("is_bias"):
+            group["weight_decay"] = l2
 
 
 def _can_fuse(module: nn.Module) -> bool:

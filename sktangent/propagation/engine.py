@@ -143,6 +143,13 @@ def _uncompiled(module: Callable) -> Callable:
 
 def _eager() -> contextlib.AbstractContextManager:
     """Run compiled parts of a module as they were written."""
-    if "torch._dynamo" not in sys.modules or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or not _compiler_in_use():
         return contextlib.nullcontext()
     return torch.compiler.set_stance("force_eager")
+
+
+def _compiler_in_use() -> bool:
+    """Tell whether anything was ever compiled here; else the stance, dear as a layer, is saved."""
+    frames = sys.modules.get("torch._dynamo.eval_frame")
+    backends = getattr(frames, "cached_backends", {None: frames})
+    return any(backend is not None for backend in backends.values())
