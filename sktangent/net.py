@@ -60,8 +60,9 @@ class TangentPropNet(skorch.NeuralNet):
         Called with a dataset and ``iterator_train__*``; the default slices tensors that sit on
         the device. :class:`torch.utils.data.DataLoader` works as well.
     l2 : float, default=0.0
-        Weight of the L2 term: the gradient of ``l2 / 2`` times the sum of the squared weights is
-        added to that of the loss, biases left out. The term is not part of the losses recorded.
+        Weight of the L2 term: the gradient of ``l2 / 2`` times the sum of the squares of all
+        parameters of two or more axes, which leaves biases out, is added to that of the loss. The
+        term is not part of the losses recorded.
     n_projections : int, default=None
         Train on so many random combinations of a sample's tangents, drawn anew in every step; see
         :func:`~sktangent.projections.project`. None: on the tangents themselves.
@@ -270,8 +271,9 @@ class TangentPropNet(skorch.NeuralNet):
             return
         weights = [
             parameter
-            for name, parameter in self.module_.named_parameters()
-            if parameter.grad is not None and not name.endswith("bias")
+            for group in self.optimizer_.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None and parameter.ndim > 1
         ]
         with torch.no_grad():
             torch._foreach_add_([weight.grad for weight in weights], weights, alpha=self.l2)
