@@ -2,13 +2,53 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import skorch.dataset
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset
+
+
+class ComputedRows:
+    """Arrays of which the rows are computed when a batch needs them.
+
+    In a dict of samples it stands for all the arrays that ``function`` returns.
+
+    Parameters
+    ----------
+    function : callable
+        Takes row numbers, an ndarray of int of shape (n,), and returns a dict of ndarrays with n
+        rows each. It may be called from another thread.
+    n_rows : int
+        Number of rows that there are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sktangent.batching import ComputedRows, TensorBatches
+    >>> squares = ComputedRows(lambda rows: {"square": rows**2}, 4)
+    >>> batches = TensorBatches({"x": np.arange(4), "square": squares}, batch_size=2)
+    >>> [X["square"].tolist() for X, _ in batches]
+    [[0, 1], [4, 9]]
+    """
+
+    def __init__(self, function: Callable[[np.ndarray], dict], n_rows: int) -> None:
+        self.function = function
+        self.n_rows = n_rows
+
+    def __len__(self) -> int:
+        return self.n_rows
+
+    def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        return self.function(rows)
+
+    def subset(self, index: np.ndarray) -> ComputedRows:
+        """Return some of the rows, as rows that are computed when they are needed."""
+        return ComputedRows(lambda rows: self.function(index[rows]), len(index))
 
 
 class TensorBatches:
@@ -20,8 +60,9 @@ class TensorBatches:
 
     Parameters
     ----------
-    X : torch.Tensor, ndarray, or dict of these
+    X : torch.Tensor, ndarray, or dict of these and of ComputedRows
         The samples, and what else goes with each of them; the first axis is that of the samples.
+        On a GPU, rows are computed in a thread, one batch ahead.
     y : torch.Tensor or ndarray of shape (n_samples, ...), default=None
         The targets.
     batch_size : int, default=128
@@ -56,9 +97,10 @@ class TensorBatches:
         random_state: np.random.RandomState | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
-        self.X = _to_device(X, device)
+        self.n_samples = _common_length(X, y)
+        held, self._computed = _split_computed(X)
+        self.X = _to_device(held, device)
         self.y = _to_device(y, device)
-        self.n_samples = _common_length(self.X, self.y)
         self.batch_size = min(batch_size, max(self.n_samples, 1))
         self.shuffle = shuffle and self.batch_size < self.n_samples
         self.random_state = random_state
@@ -70,13 +112,23 @@ class TensorBatches:
         return -(-self.n_samples // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple]:
+        # on the CPU a thread takes from training the cores that it computes on
+        in_turn = torch.device(self.device).type == "cpu" or not self._computed
+        yield from (map if in_turn else _ahead)(self._batch, self._windows())
+
+    def _windows(self) -> Iterator[slice | torch.Tensor]:
         if self.shuffle:
-            for index in self._order().split(self.batch_size):
-                yield _select(self.X, index), _select(self.y, index)
-        else:
-            for start in range(0, self.n_samples, self.batch_size):
-                window = slice(start, start + self.batch_size)
-                yield _slice(self.X, window), _slice(self.y, window)
+            return iter(self._order().split(self.batch_size))
+        starts = range(0, self.n_samples, self.batch_size)
+        return (slice(start, start + self.batch_size) for start in starts)
+
+    def _batch(self, window: slice | torch.Tensor) -> tuple:
+        X, y = _take(self.X, window), _take(self.y, window)
+        if self._computed:
+            rows = np.arange(self.n_samples)[window if isinstance(window, slice) else window.cpu()]
+            for computed in self._computed:
+                X.update(_to_device(computed[rows], self.device))
+        return X, y
 
     def _order(self) -> torch.Tensor:
         if self.random_state is None:
@@ -128,17 +180,31 @@ def _held_arrays(dataset: Dataset) -> tuple | None:
         held = _held_arrays(dataset.dataset)
         if held is None:
             return None
-        index = torch.as_tensor(np.asarray(dataset.indices))
-        return tuple(_map(lambda array: _as_tensor(array)[index], part) for part in held)
+        index = np.asarray(dataset.indices)
+        return tuple(_map(lambda array: _subset(array, index), part) for part in held)
     if type(dataset) is not skorch.dataset.Dataset:
         return None
     parts = (dataset.X, dataset.y)
     return parts if all(_is_held(part) for part in parts) else None
 
 
+def _subset(array, index: np.ndarray):
+    if isinstance(array, ComputedRows):
+        return array.subset(index)
+    return _as_tensor(array)[torch.as_tensor(index)]
+
+
+def _split_computed(X) -> tuple:
+    if not isinstance(X, dict):
+        return X, []
+    computed = [part for part in X.values() if isinstance(part, ComputedRows)]
+    return {k: part for k, part in X.items() if not isinstance(part, ComputedRows)}, computed
+
+
 def _is_held(part) -> bool:
     if isinstance(part, dict):
-        return all(isinstance(array, (np.ndarray, torch.Tensor)) for array in part.values())
+        kinds = (np.ndarray, torch.Tensor, ComputedRows)
+        return all(isinstance(array, kinds) for array in part.values())
     return part is None or isinstance(part, (np.ndarray, torch.Tensor))
 
 
@@ -161,15 +227,22 @@ def _to_device(part, device):
     return _map(lambda array: _as_tensor(array).to(device), part)
 
 
-def _slice(part, window: slice):
-    # what stands in for missing targets is what skorch's own dataset yields
-    return torch.zeros(1) if part is None else _map(lambda array: array[window].clone(), part)
+def _take(part, window: slice | torch.Tensor):
+    if part is None:  # what stands in for missing targets is what skorch's own dataset yields
+        return torch.zeros(1)
+    if isinstance(window, slice):
+        return _map(lambda array: array[window].clone(), part)
+    return _map(lambda array: array.index_select(0, window), part)
 
 
-def _select(part, index: torch.Tensor):
-    return (
-        torch.zeros(1) if part is None else _map(lambda array: array.index_select(0, index), part)
-    )
+def _ahead(function: Callable, values: Iterator) -> Iterator:
+    """Do what ``map`` does, in a thread that works on a value while the one before it is used."""
+    with ThreadPoolExecutor(1) as thread:
+        pending = [thread.submit(function, value) for value in itertools.islice(values, 1)]
+        while pending:
+            result = pending.pop().result()
+            pending += [thread.submit(function, value) for value in itertools.islice(values, 1)]
+            yield result
 
 
 def _common_length(X, y) -> int:

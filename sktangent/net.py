@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator, Mapping
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from sktangent.batching import make_batches
 from sktangent.criterion import TangentPropLoss
-from sktangent.history import EpochHistory
+from sktangent.history import EpochHistory, record_losses
 from sktangent.projections import project
 from sktangent.propagation import propagate
 from sktangent.propagation.jacobians import jacobian
@@ -118,7 +117,6 @@ class TangentPropNet(skorch.NeuralNet):
             self.history_ = EpochHistory()
         else:
             self.history_.clear()
-        self._best_losses = {}
         return self
 
     def get_iterator(self, dataset, training: bool = False):
@@ -321,24 +319,8 @@ class TangentPropNet(skorch.NeuralNet):
         self.history.record(f"{prefix}_batch_count", len(rows))
         if rows:
             values = torch.stack(losses).view(len(rows), -1).tolist()
-            self._record_losses(columns, rows, values, prefix)
-
-    def _record_losses(self, columns, rows, losses, prefix: str) -> None:
-        for row, values in zip(rows, losses, strict=True):
-            row.update(zip(columns, values, strict=True))
-        n_samples = [row[f"{prefix}_batch_size"] for row in rows]
-        total = sum(n_samples)
-        for column, values in zip(columns, zip(*losses, strict=True), strict=True):
-            mean = sum(n * value for n, value in zip(n_samples, values, strict=True)) / total
-            self.history.record(column, mean)
-        self._record_best(f"{prefix}_loss")
-
-    def _record_best(self, column: str) -> None:
-        loss = self.history[-1][column]
-        is_best = loss < self._best_losses.get(column, math.inf)
-        if is_best:
-            self._best_losses[column] = loss
-        self.history.record(f"{column}_best", is_best)
+            sizes = [row[f"{prefix}_batch_size"] for row in rows]
+            record_losses(self.history, columns, rows, values, sizes)
 
     def fit_loop(self, X, y=None, *args, **kwargs):
         """Train for some epochs; see :meth:`skorch.NeuralNet.fit_loop`.

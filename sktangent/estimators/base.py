@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
+from sklearn import get_config
 from sklearn.base import RegressorMixin, _fit_context, clone
 from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, check_random_state, column_or_1d
@@ -27,13 +29,8 @@ from sktangent.estimators.build import (
 from sktangent.estimators.fitted import FittedNet, frame_or
 from sktangent.estimators.parameters import CONSTRAINTS
 from sktangent.estimators.schedule import Schedule, plan
-from sktangent.estimators.tangent_data import (
-    check_derivatives,
-    compute_tangents,
-    identity_tangents,
-    moments,
-    scale_tangents,
-)
+from sktangent.estimators.tangent_data import moments
+from sktangent.estimators.training_rows import TangentRows, keep_or_compute, take_rows
 from sktangent.net import TangentPropNet
 from sktangent.stopping import Stopping
 
@@ -148,9 +145,10 @@ class TangentPropEstimator(FittedNet, ABC):
                 "x": self._preprocess(given, X),
                 **_relative_weight(weight, train, X.dtype),
             }
+            budget = self._memory_budget()
             train_inputs = {
-                **_take(inputs, train),
-                **self._find_tangents(given, X, y, train, tangents, derivatives),
+                **take_rows(inputs, train, budget),
+                **self._find_tangents(frame_or(given, X), X, train, tangents, derivatives, budget),
             }
             schedule = plan(
                 self,
@@ -168,7 +166,7 @@ class TangentPropEstimator(FittedNet, ABC):
             net.train_split = _fixed_split(inputs, target, valid)
             try:
                 net.partial_fit(
-                    train_inputs if len(train_inputs) > 1 else train_inputs["x"],
+                    train_inputs if train_inputs.keys() != {"x"} else train_inputs["x"],
                     target[train],
                     epochs=1 if incremental else schedule.epochs,
                 )
@@ -228,30 +226,19 @@ class TangentPropEstimator(FittedNet, ABC):
             if hasattr(self.tangents, "fit"):
                 self.tangents_ = clone(self.tangents).fit(_safe_indexing(X, train), y[train])
 
-    def _find_tangents(self, given, X, y, train, tangents, derivatives) -> dict[str, np.ndarray]:
+    def _memory_budget(self) -> float:
+        """Tell how many bytes copies may take before rows are computed as they are needed."""
+        if any(name.startswith("iterator_train__") for name in self._get_skorch_params()):
+            return math.inf  # a loader of torch's takes arrays only
+        return get_config()["working_memory"] * 2**20
+
+    def _find_tangents(self, frame, X, train, tangents, derivatives, budget: float) -> dict:
         """Find the training samples' tangent vectors and derivatives, as the network needs them."""
         sources = (tangents, self.tangents, derivatives)
         if self.penalty_weight == 0 or all(source is None for source in sources):
             return {}
-        frame = _safe_indexing(frame_or(given, X), train)
-        scale = 1.0
-        if tangents is not None:
-            V, d = compute_tangents(tangents, X)
-            V, d = V[train], d if d is None else np.asarray(d)[train]
-        elif self.tangents is not None:
-            V, d = compute_tangents(self.tangents_, X[train])
-        else:
-            V, d, scale = identity_tangents(X[train]), None, self._x_scale
-        if derivatives is not None:
-            n_tangents = (V.shape[1], self._n_outputs)
-            d = check_derivatives(derivatives, (len(X), *n_tangents), X.dtype)[train]
-        elif d is not None:
-            d = check_derivatives(d, (len(V), V.shape[1], self._n_outputs), X.dtype)
-        scale = scale * self._tangent_scale(V.shape[1])
-        V = scale_tangents(self._push_forward(frame, V), scale)
-        if d is None:
-            return {"tangents": V}
-        return {"tangents": V, "derivatives": scale_tangents(self._scale_derivatives(d), scale)}
+        find = TangentRows(self, frame, X, tangents, derivatives)
+        return keep_or_compute(find, X, train, budget)
 
     def _new_net(self, X, target, weight, device, schedule: Schedule) -> TangentPropNet:
         skorch_params = self._get_skorch_params()
@@ -327,12 +314,12 @@ def _relative_weight(weight: np.ndarray, train, dtype: np.dtype) -> dict[str, np
     return {"sample_weight": (weight / weight[train].mean()).astype(dtype)}
 
 
-def _take(arrays: dict[str, np.ndarray], index) -> dict[str, np.ndarray]:
-    return {name: array[index] for name, array in arrays.items()}
-
-
 def _fixed_split(inputs: dict[str, np.ndarray], target: np.ndarray, valid: np.ndarray | None):
-    return None if valid is None else predefined_split(Dataset(_take(inputs, valid), target[valid]))
+    return (
+        None
+        if valid is None
+        else predefined_split(Dataset(take_rows(inputs, valid), target[valid]))
+    )
 
 
 def _torch_dtype(dtype: np.dtype) -> torch.dtype:

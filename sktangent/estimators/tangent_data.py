@@ -128,6 +128,11 @@ def _check_tangents(V, X: np.ndarray, source: str) -> np.ndarray:
     return V
 
 
+def is_repeated(V: np.ndarray) -> bool:
+    """Tell whether an array is a view that repeats one sample's tangents."""
+    return V.strides[0] == 0
+
+
 def _distinct(V: np.ndarray) -> np.ndarray:
     """Leave out the copies in a view that repeats one sample's tangents."""
-    return V[:1] if V.strides[0] == 0 else V
+    return V[:1] if is_repeated(V) else V

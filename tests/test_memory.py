@@ -1,0 +1,150 @@
+"""Data too large for the budget of memory: the same model, without the copies."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from sklearn import config_context
+from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import Callback
+
+from sktangent import TangentPropClassifier, TangentPropRegressor
+from sktangent.batching import _ahead
+
+N_SAMPLES, N_FEATURES = 1500, 400  # of which more than one part is made
+N_COPIES = 20
+
+
+class Tangents:
+    """Two tangents, and how many samples they were asked for at a time."""
+
+    def __init__(self, derivatives=False):
+        self.derivatives = derivatives
+        self.calls = []
+
+    def __call__(self, X):
+        self.calls.append(len(X))
+        V = np.stack([np.roll(X, 1, axis=1) - X, X**2], axis=1)
+        if not self.derivatives:
+            return V
+        d = X[:, :2] * 0.1
+        return V, np.where(X[:, 2:4] > 1, np.nan, d)
+
+
+class Seen(Callback):
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        self.X = X
+
+
+@pytest.fixture(scope="module")
+def X():
+    return np.random.default_rng(0).normal(size=(N_SAMPLES, N_FEATURES))
+
+
+@pytest.fixture(scope="module")
+def y(X):
+    return X[:, 0] + np.sin(X[:, 1])
+
+
+def quick(tangents=None, cls=TangentPropRegressor, **params):
+    params = {"max_epochs": 2, "hidden_layer_sizes": (8,), "random_state": 0, **params}
+    return cls(tangents, 0.01, **params)
+
+
+def fit_both(X, y, derivatives=False, cls=TangentPropRegressor, fit_params=None, **params):
+    """Fit with all tangents kept, and with none; return both models and their tangents."""
+    fitted = []
+    for working_memory in (1024, 1):
+        tangents = Tangents(derivatives)
+        with config_context(working_memory=working_memory):
+            model = quick(tangents, cls, **params).fit(X, y, **(fit_params or {}))
+        fitted.append((model, tangents))
+    return fitted
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"derivatives": True},
+        {"preprocessor": StandardScaler()},
+        {"n_projections": 1},
+        {"early_stopping": True},
+        {"shuffle": False, "batch_size": 512},
+        {"optimizer": "lbfgs"},
+    ],
+    ids=lambda params: next(iter(params), "plain"),
+)
+def test_the_model_is_the_same_either_way(X, y, params):
+    (kept, kept_tangents), (computed, computed_tangents) = fit_both(X, y, **params)
+    np.testing.assert_allclose(computed.predict(X), kept.predict(X), rtol=1e-9, atol=1e-10)
+    np.testing.assert_allclose(computed.penalty_curve_, kept.penalty_curve_)
+    assert sum(kept_tangents.calls) <= N_SAMPLES < sum(computed_tangents.calls)
+
+
+def test_samples_without_weight_and_derivatives_from_an_array(X, y):
+    weight = np.arange(N_SAMPLES) % 3
+    d = np.random.default_rng(1).normal(size=(N_SAMPLES, 2))
+    (kept, _), (computed, _) = fit_both(
+        X, y, fit_params={"sample_weight": weight, "derivatives": d}, optimizer="adam"
+    )
+    np.testing.assert_allclose(computed.predict(X), kept.predict(X), rtol=1e-9, atol=1e-10)
+
+
+def test_a_classifier(X):
+    y = (X[:, 0] > 0).astype(int)
+    (kept, _), (computed, _) = fit_both(X, y, cls=TangentPropClassifier, class_weight="balanced")
+    np.testing.assert_allclose(computed.predict_proba(X), kept.predict_proba(X), rtol=1e-9)
+
+
+def test_tangents_are_asked_for_batch_by_batch(X, y):
+    tangents = Tangents()
+    with config_context(working_memory=1):
+        quick(tangents, batch_size=100).fit(X, y)
+    assert tangents.calls[0] < N_SAMPLES
+    assert tangents.calls[1:] == [100] * 30
+
+
+def test_a_loader_of_torch_gets_arrays(X, y):
+    tangents = Tangents()
+    with config_context(working_memory=1):
+        quick(tangents, iterator_train__num_workers=0, max_epochs=1).fit(X, y)
+    assert sum(tangents.calls) == N_SAMPLES
+
+
+def test_parts_with_another_number_of_tangents(X, y):
+    def uneven(X):
+        return np.ones((len(X), 1 + (len(X) > 500), N_FEATURES))
+
+    with pytest.raises(ValueError, match="2 tangents for one part of X and 1 for another"):
+        quick(uneven).fit(X, y)
+
+
+@pytest.fixture
+def on_disk(X, tmp_path):
+    np.save(tmp_path / "X.npy", np.tile(X, (N_COPIES, 1)).astype(np.float32))
+    return np.load(tmp_path / "X.npy", mmap_mode="r")
+
+
+def test_a_memory_map_is_not_copied(on_disk, y):
+    seen = Seen()
+    model = quick(callbacks=[("seen", seen)], max_epochs=1).fit(on_disk, np.tile(y, N_COPIES))
+    assert np.shares_memory(seen.X, on_disk)
+    np.testing.assert_allclose(model.predict(on_disk), model.predict(np.array(on_disk)))
+
+
+@pytest.mark.parametrize("params", [{"max_epochs": 1}, {"max_epochs": 1, "early_stopping": True}])
+def test_a_memory_map_larger_than_the_budget(on_disk, y, params):
+    tracemalloc.start()
+    with config_context(working_memory=1):
+        quick(Tangents(), **params).fit(on_disk, np.tile(y, N_COPIES))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < on_disk.nbytes
+
+
+def test_working_ahead_changes_nothing_but_the_time():
+    assert list(_ahead(str, iter(range(5)))) == list("01234")
+    assert list(_ahead(str, iter([]))) == []
+    with pytest.raises(ZeroDivisionError):
+        list(_ahead(lambda n: 1 / n, iter([1, 0])))
