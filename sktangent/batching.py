@@ -224,15 +224,29 @@ def _as_tensor(array) -> torch.Tensor:
 
 
 def _to_device(part, device):
-    return _map(lambda array: _as_tensor(array).to(device), part)
+    return _map(lambda array: _move(_as_tensor(array), device), part)
+
+
+def _move(array: torch.Tensor, device) -> torch.Tensor:
+    if _repeats_one_row(array):
+        return array[:1].to(device).expand(array.shape)
+    return array.to(device)
+
+
+def _repeats_one_row(array: torch.Tensor) -> bool:
+    return array.ndim > 0 and len(array) > 0 and array.stride(0) == 0
 
 
 def _take(part, window: slice | torch.Tensor):
     if part is None:  # what stands in for missing targets is what skorch's own dataset yields
         return torch.zeros(1)
-    if isinstance(window, slice):
-        return _map(lambda array: array[window].clone(), part)
-    return _map(lambda array: array.index_select(0, window), part)
+    return _map(lambda array: _take_rows(array, window), part)
+
+
+def _take_rows(array: torch.Tensor, window: slice | torch.Tensor) -> torch.Tensor:
+    if _repeats_one_row(array):  # and so does each of its parts, without a copy
+        return array[window] if isinstance(window, slice) else array[: len(window)]
+    return array[window].clone() if isinstance(window, slice) else array.index_select(0, window)
 
 
 def _ahead(function: Callable, values: Iterator) -> Iterator:

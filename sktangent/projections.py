@@ -74,7 +74,9 @@ def project(
     signs.bernoulli_().mul_(2).sub_(1).mul_(n_projections**-0.5)
     if derivatives is not None:
         signs, derivatives = _project_derivatives(signs, derivatives)
-    combined = signs @ tangents.flatten(2)
+    # the same tangents for every sample are one matrix, not one a sample
+    repeated = tangents.stride(0) == 0
+    combined = signs @ (tangents[0].flatten(1) if repeated else tangents.flatten(2))
     return combined.unflatten(2, tangents.shape[2:]), derivatives
 
 

@@ -29,6 +29,16 @@ def test_batches_are_those_of_a_data_loader(samples, batch_size):
         torch.testing.assert_close(batch, tuple(expected))
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_view_that_repeats_one_row_stays_one(shuffle):
+    repeated = np.broadcast_to(np.eye(50), (11, 50, 50))
+    batches = TensorBatches({"x": X, "tangents": repeated}, Y, batch_size=4, shuffle=shuffle)
+    for samples, _ in batches:
+        assert samples["tangents"].untyped_storage().nbytes() == 50 * 50 * 8
+        expected = torch.eye(50, dtype=torch.float64).expand(len(samples["x"]), 50, 50)
+        torch.testing.assert_close(samples["tangents"], expected)
+
+
 def test_a_subset_is_sliced():
     dataset = Subset(Dataset({"x": X, "tangents": TANGENTS}, Y), [7, 2, 5])
     ours = make_batches(Subset(dataset, np.array([2, 0])), batch_size=5)

@@ -1,16 +1,26 @@
-"""What one training step with an exact penalty costs, against other ways to do the same.
+"""What one training step costs, against other ways to do the same.
 
-One step is forward, loss, backward and a fused Adam step. Against it run, interleaved in the same
-process so that a busy machine is busy for all of them:
+One step is forward, loss, backward and a fused Adam step. Three groups of steps run, each one
+interleaved in the same process, so that a busy machine is busy for all of them.
+
+An exact penalty along six tangents, against
 
 - plain: the same network's ordinary step over (1 + n_tangents) times as many rows, which is what
   augmenting the data with as many copies costs;
 - jvp: the same penalty through ``torch.func``'s forward mode, vectorized over the tangents;
 - twice: the same penalty by double backward, as torch ships it: a call of
   ``torch.autograd.functional.jvp`` for each tangent;
-- twice, by hand: the same, sharing one forward and one backward pass between all tangents.
+- twice, by hand: the same, sharing one forward and one backward pass between all tangents;
+- thread: the same, one sample and one tangent after the other (the smallest network only).
 
-The table gives the median of ours in milliseconds and the ratio of ours to each of the others: the
+One random combination of 32 tangents, against a plain step over the samples alone.
+
+One random combination of all coordinate directions, which estimates the full squared Jacobian,
+against the published Jacobian regularizer's way to do so: the gradient of a random combination of
+the outputs, by double backward (J. Hoffman, D. Roberts, S. Yaida: *Robust Learning with Jacobian
+Regularization*, 2019).
+
+The tables give the median of ours in milliseconds and the ratio of ours to each of the others: the
 median over rounds and, in brackets, its quartiles. Run it with
 
     python examples/benchmarks/step_time.py [--quick] [--threads 2] [--only gelu-256]
@@ -23,11 +33,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from sktangent.projections import project
 from sktangent.propagation import propagate
 
-N_TANGENTS = 6
-GOALS = {"mlp": {"plain": 1.1, "jvp": 0.67, "twice": 0.45, "twice, by hand": 0.45}}
+N_TANGENTS, N_PROJECTED = 6, 32
+GOALS = {"mlp": {"plain": 1.1, "jvp": 0.67, "twice": 0.45, "twice, by hand": 0.45, "thread": 0.45}}
 GOALS["conv"] = {**GOALS["mlp"], "plain": 1.2}
+PROJECTED_GOALS = {"plain": 2.5}
+JACOBIAN_GOALS = {"Jacobian regularizer": None}
 
 
 def mlp(*sizes, activation=nn.GELU):
@@ -81,56 +94,122 @@ def by_shared_double_backward(net, x, tangents):
     return y, torch.stack(columns, 1)
 
 
-def make_step(build, derivative, n_samples, shape):
+def by_thread(net, x, tangents):
+    pairs = [
+        [torch.autograd.functional.jvp(net, row, t, create_graph=True) for t in along]
+        for row, along in zip(x, tangents, strict=True)
+    ]
+    dy = torch.stack([torch.stack([slope for _, slope in row]) for row in pairs])
+    return torch.stack([row[0][0] for row in pairs]), dy
+
+
+def by_projection(net, x, tangents):
+    return propagate(net, x, project(tangents, None, 1)[0])
+
+
+def by_jacobian_regularizer(net, x, tangents):
+    x = x.detach().requires_grad_()
+    y = net(x)
+    direction = nn.functional.normalize(torch.randn_like(y), dim=1)
+    (gradient,) = torch.autograd.grad((y * direction).sum(), x, create_graph=True)
+    return y, gradient * y.shape[1] ** 0.5
+
+
+def make_step(build, derivative, n_rows, x, tangents):
     """Return a function that makes one training step of a network of its own."""
     torch.manual_seed(0)
     net = build()
     optimizer = torch.optim.Adam(net.parameters(), fused=True)
-    n_rows = n_samples if derivative else (1 + N_TANGENTS) * n_samples
-    x, target = torch.randn(n_rows, *shape), torch.randn(n_rows, 10)
-    tangents = torch.randn(n_samples, N_TANGENTS, *shape)
+    x = x[torch.arange(n_rows) % len(x)]
+    target = torch.randn(n_rows, 10)
 
     def step():
         optimizer.zero_grad()
-        if derivative:
-            y, dy = derivative(net, x, tangents)
-            loss = ((y - target).square().sum() + 0.1 * dy.square().sum()) / n_samples
+        loss = 0.0
+        if derivative is None:
+            y = net(x)
         else:
-            loss = (net(x) - target).square().sum() / n_rows
+            y, dy = derivative(net, x, tangents)
+            loss = 0.1 * dy.square().sum() / n_rows
+        loss = loss + (y - target).square().sum() / n_rows
         loss.backward()
         optimizer.step()
 
     return step
 
 
-WAYS = {
-    "ours": propagate,
-    "plain": None,
-    "jvp": by_jvp,
-    "twice": by_double_backward,
-    "twice, by hand": by_shared_double_backward,
-}
+def exact_steps(name):
+    _, build, n_samples, shape = CASES[name]
+    x, tangents = torch.randn(n_samples, *shape), torch.randn(n_samples, N_TANGENTS, *shape)
+    ways = {
+        "ours": propagate,
+        "plain": None,
+        "jvp": by_jvp,
+        "twice": by_double_backward,
+        "twice, by hand": by_shared_double_backward,
+    }
+    if name == "gelu-small":
+        ways["thread"] = by_thread
+    n_rows = dict.fromkeys(ways, n_samples) | {"plain": (1 + N_TANGENTS) * n_samples}
+    return {way: make_step(build, how, n_rows[way], x, tangents) for way, how in ways.items()}
 
 
-def measure(build, n_samples, shape, seconds):
+def projected_steps(name):
+    _, build, n_samples, shape = CASES[name]
+    x, tangents = torch.randn(n_samples, *shape), torch.randn(n_samples, N_PROJECTED, *shape)
+    ways = {"ours": by_projection, "plain": None}
+    return {way: make_step(build, how, n_samples, x, tangents) for way, how in ways.items()}
+
+
+def jacobian_steps(name):
+    _, build, n_samples, shape = CASES[name]
+    x, n_inputs = torch.randn(n_samples, *shape), torch.Size(shape).numel()
+    tangents = torch.eye(n_inputs).reshape(n_inputs, *shape).expand(n_samples, n_inputs, *shape)
+    ways = {"ours": by_projection, "Jacobian regularizer": by_jacobian_regularizer}
+    return {way: make_step(build, how, n_samples, x, tangents) for way, how in ways.items()}
+
+
+def refused_by_torch(step):
+    try:
+        for _ in range(3):
+            step()
+    except RuntimeError:
+        return True
+    return False
+
+
+def measure(steps, seconds):
     """Return the times of each way, one row a round; nan where torch refuses the network."""
-    steps = {}
-    for way, derivative in WAYS.items():
-        steps[way] = make_step(build, derivative, n_samples, shape)
-        try:
-            for _ in range(3):
-                steps[way]()
-        except RuntimeError:
-            del steps[way]
+    refused = {way for way, step in steps.items() if refused_by_torch(step)}
     rounds, end = [], time.perf_counter() + seconds
     while len(rounds) < 5 or time.perf_counter() < end:
-        times = dict.fromkeys(WAYS, float("nan"))
-        for way, step in steps.items():
+        times = dict.fromkeys(steps, float("nan"))
+        for way in steps.keys() - refused:
             start = time.perf_counter()
-            step()
+            steps[way]()
             times[way] = time.perf_counter() - start
         rounds.append(list(times.values()))
-    return np.array(rounds)
+    return dict(zip(steps, np.array(rounds).T, strict=True))
+
+
+def cell(ours, theirs, goal):
+    low, middle, high = np.percentile(ours / theirs, [25, 50, 75])
+    if np.isnan(middle):
+        return "refused by torch"
+    ratio = f"{middle:.3g} [{low:.3g}, {high:.3g}]"
+    if goal is None:
+        return ratio
+    return f"{ratio} <= {goal} {'ok' if middle <= goal else 'OVER'}"
+
+
+def table(title, names, make_steps, goals_of, seconds):
+    print(f"\n{title}")
+    for name in names:
+        times = measure(make_steps(name), seconds)
+        ours, goals = times.pop("ours"), goals_of(name)
+        print(f"{name:<11}{np.median(ours) * 1e3:8.2f} ms")
+        for way, theirs in times.items():
+            print(f"{'':11} against {way:22} {cell(ours, theirs, goals[way])}", flush=True)
 
 
 def main():
@@ -140,25 +219,15 @@ def main():
     parser.add_argument("--only", choices=CASES, nargs="*", default=list(CASES))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(f"torch {torch.__version__}, {options.threads} threads, {N_TANGENTS} tangents")
-    print(f"{'network':<11}{'ms':>8}", end="")
-    for way in list(WAYS)[1:]:
-        print(f"   {'against ' + way:<28}", end="")
-    print()
-    for name in options.only:
-        kind, build, n_samples, shape = CASES[name]
-        times = measure(build, n_samples, shape, 1 if options.quick else 10)
-        print(f"{name:<11}{np.median(times[:, 0]) * 1e3:8.2f}", end="")
-        for column, way in enumerate(list(WAYS)[1:], start=1):
-            low, middle, high = np.percentile(times[:, 0] / times[:, column], [25, 50, 75])
-            goal = GOALS[kind][way]
-            if np.isnan(middle):
-                cell = "refused by torch"
-            else:
-                verdict = "ok" if middle <= goal else "OVER"
-                cell = f"{middle:.2f} [{low:.2f}, {high:.2f}] <= {goal} {verdict}"
-            print(f"   {cell:<28}", end="")
-        print(flush=True)
+    seconds = 1 if options.quick else 10
+    print(f"torch {torch.__version__}, {options.threads} threads")
+    title = f"exact penalty, {N_TANGENTS} tangents"
+    table(title, options.only, exact_steps, lambda name: GOALS[CASES[name][0]], seconds)
+    title = f"one random combination of {N_PROJECTED} tangents"
+    table(title, options.only, projected_steps, lambda name: PROJECTED_GOALS, seconds)
+    dense = [name for name in options.only if CASES[name][0] == "mlp"]
+    title = "one random combination of all coordinate directions"
+    table(title, dense, jacobian_steps, lambda name: JACOBIAN_GOALS, seconds)
 
 
 if __name__ == "__main__":
