@@ -35,10 +35,10 @@ parser.add_argument("--quick", action="store_true", help="fewer sizes, splits an
 args = parser.parse_args()
 
 sizes = [20, 80] if args.quick else [10, 20, 40, 80, 160, 320]
-n_splits = 2 if args.quick else 5
+n_splits = 2 if args.quick else 4
 n_steps = 50 if args.quick else 500
 n_jobs = 1 if args.quick else 2  # processes take longer to start than the quick run lasts
-weights = [0.1, 1.0] if args.quick else [0.01, 0.03, 0.1]
+weights = [0.1, 1.0] if args.quick else [0.03, 0.1]
 
 # %%
 # Images and tangents
