@@ -73,11 +73,9 @@ def unexplained(truth, prediction):
 
 
 def sktangent_fit(X, y, gradients, seed):
-    # 40 epochs of 20 iterations, fewer than JENN's
     model = TangentPropRegressor(
         hidden_layer_sizes=HIDDEN,
         preprocessor=StandardScaler(),
-        max_epochs=40,
         random_state=seed,
     ).fit(X, y, derivatives=gradients)
     return model.predict, lambda X: model.jacobian(X)[:, 0]

@@ -88,7 +88,7 @@ batch_size : int or "auto", default="auto"
     Samples in a batch; "auto": 200, or all samples if there are fewer or with "lbfgs".
 max_epochs : int or "auto", default="auto"
     Passes over the data, at most. "auto": 200, or as many as take 3,000 optimizer steps if that
-    is more; with "lbfgs" 100.
+    is more; with "lbfgs" 100, or 30 if derivatives are given.
 alpha : float, default=1e-4
     L2 weight: ``alpha / 2 / (samples in a batch)`` times the sum of the squared weights, biases
     left out, as in scikit-learn's MLP. ("adamw" decouples it from the gradient.)

@@ -13,7 +13,8 @@ from sktangent.optimizers import LBFGS
 _BATCH_SIZE = 200
 _EPOCHS, _STEPS = 200, 3000
 _PATIENCE_EPOCHS, _PATIENCE_STEPS = 10, 300
-_LBFGS_EPOCHS, _LBFGS_PATIENCE = 100, 25
+# derivatives say what a few tangents of slope zero leave open, and are fitted sooner
+_LBFGS_EPOCHS, _LBFGS_EPOCHS_WITH_DERIVATIVES, _LBFGS_PATIENCE = 100, 30, 25
 # L-BFGS goes on to fit noise where Adam stops before, so it is left to data with little of it:
 # very few samples, that tangents hold in place, or derivatives, as simulations give them
 _FEW_WITH_TANGENTS, _FEW_WITH_DERIVATIVES = 20, 1000
@@ -69,7 +70,9 @@ def plan(
     batch_size = _choose_batch_size(estimator.batch_size, n_samples, optimizer)
     steps = math.ceil(n_samples / batch_size)
     if optimizer == "lbfgs":
-        epochs, patience, lr = _LBFGS_EPOCHS, _LBFGS_PATIENCE, 1.0
+        known = "derivatives" in inputs
+        epochs = _LBFGS_EPOCHS_WITH_DERIVATIVES if known else _LBFGS_EPOCHS
+        patience, lr = _LBFGS_PATIENCE, 1.0
     else:
         epochs = max(_EPOCHS, math.ceil(_STEPS / steps))
         patience = max(_PATIENCE_EPOCHS, math.ceil(_PATIENCE_STEPS / steps))
