@@ -208,10 +208,12 @@ def _line_search(trial: Callable[[float], _Trial], start: _Trial, length: float)
     ``low`` is always short of such a point, and ``high``, once there is one, beyond it.
     """
     low, high, best = start, None, None
+    growth = 1
     for _ in range(_TRIALS):
         point = trial(length)
         sufficient = start.loss + _DECREASE * length * start.slope
-        lower = math.isfinite(point.loss) and point.loss <= sufficient
+        # "<" too: of a decrease below rounding nothing can be told
+        lower = point.loss <= sufficient and point.loss < start.loss
         if lower and (best is None or point.loss < best.loss):
             best = point
         if lower and abs(point.slope) <= -_FLATTENING * start.slope:
@@ -220,7 +222,8 @@ def _line_search(trial: Callable[[float], _Trial], start: _Trial, length: float)
             low = point
         else:
             high = point
-        length = 2 * length if high is None else _between(low, high)
+        growth *= 2  # the scale may be off by any factor
+        length = growth * length if high is None else _between(low, high)
     return best
 
 

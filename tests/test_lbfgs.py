@@ -51,9 +51,12 @@ def least_squares(n_steps=1, **params):
     return weight.ravel(), bias, x.numpy(), y.numpy().ravel(), losses
 
 
+@pytest.mark.parametrize("dense_size", [0, 1000])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.7])
-def test_ridge_regression(weight_decay):
-    weight, bias, x, y, losses = least_squares(n_steps=3, weight_decay=weight_decay)
+def test_ridge_regression(weight_decay, dense_size):
+    weight, bias, x, y, losses = least_squares(
+        n_steps=3, weight_decay=weight_decay, dense_size=dense_size
+    )
     centered = x - x.mean(axis=0)
     expected = np.linalg.solve(
         centered.T @ centered / 30 + weight_decay * np.eye(3), centered.T @ (y - y.mean()) / 30
@@ -83,6 +86,51 @@ def test_the_first_step_is_along_the_gradient_of_both_terms():
     moved = [p.detach() - b for p, b in zip(layer.parameters(), before, strict=True)]
     step = -torch.cat([m.flatten() for m in moved])
     assert torch.dot(step, gradient) / step.norm() / gradient.norm() == pytest.approx(1, abs=1e-12)
+
+
+def minimize(function, start, n_steps=1, **params):
+    point = nn.Parameter(start.clone())
+    optimizer = LBFGS([point], **params)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = function(point)
+        loss.backward()
+        return loss
+
+    for _ in range(n_steps):
+        optimizer.step(closure)
+    return point.detach(), optimizer.state[point]
+
+
+def rosenbrock(p):
+    return (1 - p[0]) ** 2 + 100 * (p[1] - p[0] ** 2) ** 2
+
+
+@pytest.mark.parametrize("dense_size", [0, 1000])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-7), (torch.float32, 1e-2)])
+def test_a_curved_valley(dense_size, dtype, tolerance):
+    start = torch.tensor([-1.2, 1.0], dtype=dtype)
+    # in single precision the line search fails near the minimum, and starts over
+    found, _ = minimize(rosenbrock, start, n_steps=10, dense_size=dense_size)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, torch.ones(2, dtype=dtype), rtol=0, atol=tolerance)
+
+
+def test_the_dense_matrix_becomes_the_inverse_hessian():
+    root = np.random.default_rng(0).normal(size=(4, 4))
+    hessian = torch.tensor(root @ root.T + np.eye(4))
+    start = torch.tensor([1.0, -2.0, 3.0, 0.5]).double()
+    found, state = minimize(lambda p: p @ hessian @ p / 2, start, n_steps=2)
+    torch.testing.assert_close(found, torch.zeros(4).double(), rtol=0, atol=1e-8)
+    torch.testing.assert_close(state["inverse_hessian"], hessian.inverse(), rtol=0.05, atol=0.01)
+
+
+def test_a_loss_that_grows_beyond_all_bounds_is_not_stepped_into():
+    found, _ = minimize(
+        lambda p: torch.exp(40 * p).sum() - p.sum(), torch.tensor([0.5]), n_steps=20
+    )
+    assert found.item() == pytest.approx(np.log(1 / 40) / 40, abs=1e-3)
 
 
 def test_wrong_weight_decay():
