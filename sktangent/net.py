@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterator, Mapping
 
@@ -65,6 +66,9 @@ class TangentPropNet(skorch.NeuralNet):
     n_projections : int, default=None
         Train on so many random combinations of a sample's tangents, drawn anew in every step; see
         :func:`~sktangent.projections.project`. None: on the tangents themselves.
+    autocast : {"bfloat16"}, default=None
+        Run the training passes under :func:`torch.autocast`: matrix products and convolutions in
+        that precision, the parameters and the loss in their own. Predictions are not affected.
     **kwargs : dict
         The other parameters of :class:`skorch.NeuralNet`.
 
@@ -93,6 +97,7 @@ class TangentPropNet(skorch.NeuralNet):
         iterator_valid=make_batches,
         l2: float = 0.0,
         n_projections: int | None = None,
+        autocast: str | None = None,
         **kwargs,
     ) -> None:
         super().__init__(
@@ -106,6 +111,7 @@ class TangentPropNet(skorch.NeuralNet):
         )
         self.l2 = l2
         self.n_projections = n_projections
+        self.autocast = autocast
 
     @property
     def _default_callbacks(self):
@@ -247,7 +253,11 @@ class TangentPropNet(skorch.NeuralNet):
         tangents, derivatives = self._part(X, "tangents"), self._part(X, "derivatives")
         if tangents is not None and self.n_projections is not None:
             tangents, derivatives = project(tangents, derivatives, self.n_projections)
-        y_pred, dy_pred = self._propagate(X, tangents, **fit_params)
+        with self._precision():
+            y_pred, dy_pred = self._propagate(X, tangents, **fit_params)
+        if self.autocast is not None:
+            y_pred = y_pred.float()
+            dy_pred = None if dy_pred is None else dy_pred.float()
         loss = data = self.get_loss(y_pred, y, X=X, training=True)
         if dy_pred is None:
             penalty = data.new_zeros(())
@@ -263,6 +273,13 @@ class TangentPropNet(skorch.NeuralNet):
         loss.backward()
         self._add_l2_gradient()
         return {"loss": loss, "data_loss": data, "penalty": penalty, "y_pred": y_pred}
+
+    def _precision(self) -> contextlib.AbstractContextManager:
+        if self.autocast is None:
+            return contextlib.nullcontext()
+        if self.autocast != "bfloat16":  # what has fewer exponents needs its losses scaled
+            raise ValueError(f"autocast must be None or 'bfloat16', got {self.autocast!r}.")
+        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
 
     def _add_l2_gradient(self) -> None:
         if self.l2 == 0:

@@ -36,7 +36,7 @@ from sktangent.stopping import Stopping
 
 _PREDICT_BATCH_SIZE = 4096
 _N_PROBES = 2
-_SET_ON_OLD_NET = ("n_projections", "lr", "batch_size", "verbose")
+_SET_ON_OLD_NET = ("n_projections", "autocast", "lr", "batch_size", "verbose")
 
 
 class TangentPropEstimator(FittedNet, ABC):
@@ -191,6 +191,11 @@ class TangentPropEstimator(FittedNet, ABC):
         y = self._check_target(y, fresh, classes)
         if fresh:
             self._input_shape, self._dtype = X.shape[1:], X.dtype
+        if self.autocast is not None and self._dtype != np.float32:
+            raise ValueError(
+                f"autocast={self.autocast!r} is for float32, and the network has {self._dtype}; "
+                "set dtype='float32'."
+            )
         return self._check_input(X), y
 
     def _check_weight(self, X, y, sample_weight) -> np.ndarray:
@@ -288,6 +293,7 @@ class TangentPropEstimator(FittedNet, ABC):
         return {
             "criterion__penalty_weight": self.penalty_weight,
             "n_projections": self.n_projections,
+            "autocast": self.autocast,
             "lr": schedule.lr,
             "batch_size": schedule.batch_size,
             "iterator_train__shuffle": self.shuffle,

@@ -103,6 +103,7 @@ class_weight : dict, "balanced", list of dict or None, default=None
         random_state=None,
         device: str = "cpu",
         dtype=None,
+        autocast: str | None = None,
         callbacks=None,
         **kwargs,
     ) -> None:
@@ -131,6 +132,7 @@ class_weight : dict, "balanced", list of dict or None, default=None
         self.random_state = random_state
         self.device = device
         self.dtype = dtype
+        self.autocast = autocast
         self.callbacks = callbacks
         self._set_extra_params(kwargs)
 

@@ -44,6 +44,7 @@ CONSTRAINTS: dict = {
     "random_state": ["random_state"],
     "device": [str],
     "dtype": [StrOptions({"float32", "float64"}), type, np.dtype, None],
+    "autocast": [StrOptions({"bfloat16"}), None],
     "callbacks": [list, None],
 }
 

@@ -34,8 +34,9 @@ class TangentPropRegressor(RegressorMixin, TangentPropEstimator):  # noqa: D101,
         + describe(
             own="""
 normalize_y : bool, default=True
-    Standardize the target inside; f and the penalty are then in scaled units, so the penalty
-    weight has no unit.
+    Standardize the target inside, and the derivatives with it; f and the penalty are then in
+    scaled units, so the penalty weight has no unit. (A ``TransformedTargetRegressor`` around the
+    estimator would scale the target alone, and the derivatives would be wrong.)
 derivative_weight : array-like of shape (n_tangents,), default=None
     A factor, zero or more, for each tangent's term in the penalty: how far its derivatives can be
     relied on. With a Jacobian for derivatives, one for each feature. None: ones.
@@ -43,8 +44,8 @@ derivative_weight : array-like of shape (n_tangents,), default=None
             auto=(
                 '"lbfgs" for at most 20 samples with\n    tangents, or 1,000 with derivatives, '
                 "unless "
-                "``module``, ``batch_size``, ``n_projections``, ``optimizer__*`` or\n"
-                '    ``iterator_train__*`` are given; else "adam".'
+                "``module``, ``batch_size``, ``n_projections``, ``autocast``,\n"
+                '    ``optimizer__*`` or ``iterator_train__*`` are given; else "adam".'
             ),
             criterion='"squared_error"',
         )
@@ -108,6 +109,7 @@ derivative_weight : array-like of shape (n_tangents,), default=None
         random_state=None,
         device: str = "cpu",
         dtype=None,
+        autocast: str | None = None,
         callbacks=None,
         **kwargs,
     ) -> None:
@@ -136,6 +138,7 @@ derivative_weight : array-like of shape (n_tangents,), default=None
         self.random_state = random_state
         self.device = device
         self.dtype = dtype
+        self.autocast = autocast
         self.callbacks = callbacks
         self._set_extra_params(kwargs)
 

@@ -18,6 +18,7 @@ _LBFGS_EPOCHS, _LBFGS_EPOCHS_WITH_DERIVATIVES, _LBFGS_PATIENCE = 100, 30, 25
 # L-BFGS goes on to fit noise where Adam stops before, so it is left to data with little of it:
 # very few samples, that tangents hold in place, or derivatives, as simulations give them
 _FEW_WITH_TANGENTS, _FEW_WITH_DERIVATIVES = 20, 1000
+_NOT_FOR_LBFGS = ("n_projections", "autocast")
 _MADE_FOR_ADAM = ("optimizer__", "iterator_train__")
 
 
@@ -62,11 +63,12 @@ def plan(
             "optimizer='lbfgs' needs all samples at once; for partial_fit set another before the "
             "first fit, 'adam' for example."
         )
-    if optimizer == "lbfgs" and estimator.n_projections is not None:
-        raise ValueError(
-            "optimizer='lbfgs' needs a loss that does not change from step to step; with "
-            f"n_projections={estimator.n_projections} set another, 'adam' for example."
-        )
+    for name in _NOT_FOR_LBFGS:
+        if optimizer == "lbfgs" and getattr(estimator, name) is not None:
+            raise ValueError(
+                "optimizer='lbfgs' needs a loss without noise; with "
+                f"{name}={getattr(estimator, name)!r} set another, 'adam' for example."
+            )
     batch_size = _choose_batch_size(estimator.batch_size, n_samples, optimizer)
     steps = math.ceil(n_samples / batch_size)
     if optimizer == "lbfgs":
@@ -97,7 +99,7 @@ def _choose_optimizer(estimator, n_samples: int, inputs: Collection[str], increm
         and n_samples <= few
         and estimator.module is None  # which is known to be deterministic
         and estimator.batch_size == "auto"
-        and estimator.n_projections is None
+        and all(getattr(estimator, name) is None for name in _NOT_FOR_LBFGS)
         and not any(name.startswith(_MADE_FOR_ADAM) for name in vars(estimator))
         and not incremental
     )
