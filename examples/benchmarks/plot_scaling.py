@@ -1,7 +1,7 @@
 """How the time of an epoch and the peak memory of a fit grow.
 
 Over the number of samples, of tangents (all of them, and one random combination), the width and the
-depth of the network; each fit in a process of its own. Dotted: growth in proportion. Run it with
+depth of the network; each fit in a process of its own. Dotted: time in proportion. Run it with
 
     python examples/benchmarks/plot_scaling.py [--quick]
 """
@@ -79,14 +79,17 @@ def plot(results, out):
     size = (3.2 * len(names), 5.5)
     fig, axes = plt.subplots(2, len(names), figsize=size, sharex="col", layout="constrained")
     for (name, kind), (values, *figures) in results.items():
-        column = axes[:, names.index(name)]
-        for ax, figure in zip(column, figures, strict=True):
-            ax.loglog(values, figure, "o-", label=kind or None)
-            if kind in ("", "all"):
-                ax.loglog(values, np.divide(values, values[-1]) * figure[-1], ":", color="gray")
-        column[1].set_xlabel(name)
+        seconds, peaks = figures
+        above, below = axes[:, names.index(name)]
+        above.loglog(values, seconds, "o-", label=kind or None)
+        below.semilogx(values, peaks, "o-")
+        if kind in ("", "all"):
+            above.plot(values, np.divide(values, values[-1]) * seconds[-1], ":", color="gray")
+        below.set(xlabel=name, ylim=(0, None))
+        below.set_xticks(values, [f"{value:,}" for value in values], minor=False)
+        below.set_xticks([], minor=True)
         if kind:
-            column[0].legend(frameon=False)
+            above.legend(frameon=False)
     axes[0, 0].set_ylabel("seconds an epoch")
     axes[1, 0].set_ylabel("peak memory in MiB")
     fig.suptitle(f"MLP, {N_FEATURES} features; unless on the axis: {BASE}", fontsize="small")
