@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-import numpy as np
 import skorch
 import torch
 from skorch.callbacks import Callback, EpochTimer, PrintLog
@@ -15,15 +14,14 @@ from torch import Tensor, nn
 
 from sktangent.batching import make_batches
 from sktangent.criterion import TangentPropLoss
+from sktangent.derivatives import NetDerivatives
 from sktangent.history import EpochHistory, record_losses
 from sktangent.projections import project
 from sktangent.propagation import propagate
-from sktangent.propagation.jacobians import jacobian
-
-_ROWS = 16384
+from sktangent.propagation.compiling import CompiledPropagation
 
 
-class TangentPropNet(skorch.NeuralNet):
+class TangentPropNet(NetDerivatives, skorch.NeuralNet):
     """A :class:`skorch.NeuralNet` whose training step knows tangents.
 
     All of skorch's parameters, callbacks and methods work on it, and its hooks: :meth:`infer` runs
@@ -70,7 +68,8 @@ class TangentPropNet(skorch.NeuralNet):
         Run the training passes under :func:`torch.autocast`: matrix products and convolutions in
         that precision, the parameters and the loss in their own. Predictions are not affected.
     **kwargs : dict
-        The other parameters of :class:`skorch.NeuralNet`.
+        The other parameters of :class:`skorch.NeuralNet`. ``compile`` compiles the pass of
+        training that has tangents, and leaves the module itself alone.
 
     Examples
     --------
@@ -167,50 +166,6 @@ class TangentPropNet(skorch.NeuralNet):
         x = x["x"] if isinstance(x, Mapping) else x
         return self.module_(to_tensor(x, device=self.device), **fit_params)
 
-    def directional_derivative(self, X, tangents) -> np.ndarray:
-        """Compute the derivatives of the module's outputs along tangent vectors, in batches.
-
-        Parameters
-        ----------
-        X : ndarray or torch.Tensor of shape (n_samples, *input_shape)
-            The samples.
-        tangents : ndarray or torch.Tensor of shape (n_samples, n_tangents, *input_shape)
-            Their tangent vectors.
-
-        Returns
-        -------
-        dy : ndarray of shape (n_samples, n_tangents, n_outputs)
-            The directional derivatives, with the module in evaluation mode.
-        """
-        self._set_training(False)
-        parts = []
-        with torch.no_grad():
-            for window in _windows(len(X), 1 + tangents.shape[1]):
-                x = to_tensor(X[window], device=self.device)
-                tau = to_tensor(np.ascontiguousarray(tangents[window]), device=self.device)
-                parts.append(propagate(self.module_, x, tau)[1].cpu())
-        return torch.cat(parts).numpy()
-
-    def jacobian(self, X) -> np.ndarray:
-        """Compute the Jacobian of the module's outputs, in batches.
-
-        Parameters
-        ----------
-        X : ndarray or torch.Tensor of shape (n_samples, *input_shape)
-            The samples.
-
-        Returns
-        -------
-        J : ndarray of shape (n_samples, n_outputs, *input_shape)
-            The Jacobian, with the module in evaluation mode.
-        """
-        self._set_training(False)
-        parts = [
-            jacobian(self.module_, to_tensor(X[window], device=self.device)).cpu()
-            for window in _windows(len(X), 1 + X[0].size)
-        ]
-        return torch.cat(parts).numpy()
-
     def get_loss(self, y_pred: Tensor, y_true: Tensor, X=None, training: bool = False) -> Tensor:
         """Compute the data term of the loss.
 
@@ -296,9 +251,39 @@ class TangentPropNet(skorch.NeuralNet):
     def _propagate(self, X, tangents, **fit_params) -> tuple[Tensor, Tensor | None]:
         if tangents is None:
             return self.infer(X, **fit_params), None
-        return propagate(
-            lambda x: self.infer({**X, "x": x}, **fit_params), self._part(X, "x"), tangents
-        )
+        x = self._part(X, "x")
+        if self.compile and not fit_params and type(self).infer is TangentPropNet.infer:
+            return self._compiled_propagation()(x, tangents)
+        return propagate(lambda x: self.infer({**X, "x": x}, **fit_params), x, tangents)
+
+    def torch_compile(self, module: nn.Module, name: str) -> nn.Module:
+        """Leave the module as it is; what is compiled is its propagation.
+
+        Parameters
+        ----------
+        module : nn.Module
+            The module.
+        name : str
+            Its name.
+
+        Returns
+        -------
+        module : nn.Module
+            The same.
+        """
+        return module
+
+    def _compiled_propagation(self) -> CompiledPropagation:
+        compiled = vars(self).get("_compiled")
+        if compiled is None or compiled.module is not self.module_:
+            compiled = CompiledPropagation(self.module_, **self.get_params_for("compile"))
+            self._compiled = compiled
+        return compiled
+
+    def __getstate__(self) -> dict:
+        state = super().__getstate__()
+        state.pop("_compiled", None)  # compiled anew when it is needed
+        return state
 
     def run_single_epoch(self, iterator, training: bool, prefix: str, step_fn, **fit_params):
         """Go over the batches once; their losses are read from the device at the end.
@@ -418,12 +403,6 @@ class _PrintLog(PrintLog):
     def on_epoch_end(self, net, **kwargs) -> None:
         if net.verbose:
             super().on_epoch_end(net, **kwargs)
-
-
-def _windows(n_samples: int, rows_each: int) -> Iterator[slice]:
-    """Cut samples so that a piece takes about as much memory as a batch to predict for."""
-    size = max(1, _ROWS // rows_each)
-    return (slice(start, start + size) for start in range(0, n_samples, size))
 
 
 def _n_samples(batch) -> int:

@@ -222,3 +222,16 @@ def test_arguments_of_fit_reach_forward():
     assert plain["train_penalty"] == pytest.approx(
         4 * make_net(module=Scaled).fit(INPUTS, Y).history[0, "train_penalty"], rel=1e-5
     )
+
+
+def test_a_compiled_fit_is_the_same():
+    options = {"compile__backend": "aot_eager", "criterion__penalty_weight": 0.3}
+    nets = [make_net(compile=compile, **options).fit(INPUTS, Y) for compile in (False, True)]
+    plain, compiled = map(parameters_of, nets)
+    torch.testing.assert_close(compiled, plain)
+    assert type(nets[1].module_) is Net
+    copied = pickle.loads(pickle.dumps(nets[1]))
+    np.testing.assert_array_equal(copied.predict(X), nets[1].predict(X))
+    torch.testing.assert_close(
+        parameters_of(copied.partial_fit(INPUTS, Y)), parameters_of(nets[1].partial_fit(INPUTS, Y))
+    )

@@ -249,3 +249,15 @@ def test_the_step_that_breaks_the_parameters_is_noticed_even_if_it_is_the_last(X
     with pytest.raises(ValueError, match="parameters are no longer finite in epoch 1"):
         quick(TangentPropRegressor, module=Broken, max_epochs=1).fit(X, target)
     assert math.isfinite(quick(TangentPropRegressor).fit(X, target).loss_curve_[-1])
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_compiled_fit_predicts_the_same(X, target):
+    fits = [
+        quick(TangentPropRegressor, FeatureTangents(), optimizer="adam", compile=compile)
+        for compile in (False, True)
+    ]
+    plain, compiled = (model.fit(X, target) for model in fits)
+    np.testing.assert_allclose(compiled.predict(X), plain.predict(X), rtol=1e-6, atol=1e-8)
+    compiled.set_params(warm_start=True, compile=False).fit(X, target)
+    assert not compiled.net_.compile

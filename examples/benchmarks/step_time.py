@@ -1,6 +1,6 @@
 """What one training step costs, against other ways to do the same.
 
-One step is forward, loss, backward and a fused Adam step. Three groups of steps run, each one
+One step is forward, loss, backward and a fused Adam step. Four groups of steps run, each one
 interleaved in the same process, so that a busy machine is busy for all of them.
 
 An exact penalty along six tangents, against
@@ -12,6 +12,8 @@ An exact penalty along six tangents, against
   ``torch.autograd.functional.jvp`` for each tangent;
 - twice, by hand: the same, sharing one forward and one backward pass between all tangents;
 - thread: the same, one sample and one tangent after the other (the smallest network only).
+
+The same compiled, against plain.
 
 One random combination of 32 tangents, against a plain step over the samples alone.
 
@@ -35,6 +37,7 @@ from torch import nn
 
 from sktangent.projections import project
 from sktangent.propagation import propagate
+from sktangent.propagation.compiling import CompiledPropagation
 
 N_TANGENTS, N_PROJECTED = 6, 32
 GOALS = {"mlp": {"plain": 1.1, "jvp": 0.67, "twice": 0.45, "twice, by hand": 0.45, "thread": 0.45}}
@@ -154,6 +157,20 @@ def exact_steps(name):
     return {way: make_step(build, how, n_rows[way], x, tangents) for way, how in ways.items()}
 
 
+def compiled_steps(name):
+    _, build, n_samples, shape = CASES[name]
+    x, tangents = torch.randn(n_samples, *shape), torch.randn(n_samples, N_TANGENTS, *shape)
+    compiled = {}
+
+    def by_compiler(net, x, tangents):
+        return compiled.setdefault(net, CompiledPropagation(net))(x, tangents)
+
+    return {
+        "ours": make_step(build, by_compiler, n_samples, x, tangents),
+        "plain": make_step(build, None, (1 + N_TANGENTS) * n_samples, x, tangents),
+    }
+
+
 def projected_steps(name):
     _, build, n_samples, shape = CASES[name]
     x, tangents = torch.randn(n_samples, *shape), torch.randn(n_samples, N_PROJECTED, *shape)
@@ -223,6 +240,10 @@ def main():
     print(f"torch {torch.__version__}, {options.threads} threads")
     title = f"exact penalty, {N_TANGENTS} tangents"
     table(title, options.only, exact_steps, lambda name: GOALS[CASES[name][0]], seconds)
+    compiled = [name for name in options.only if name in ("gelu-small", "gelu-256", "conv")]
+    title = "exact penalty, compiled"
+    names = compiled[:1] if options.quick else compiled
+    table(title, names, compiled_steps, lambda name: GOALS[CASES[name][0]], seconds)
     title = f"one random combination of {N_PROJECTED} tangents"
     table(title, options.only, projected_steps, lambda name: PROJECTED_GOALS, seconds)
     dense = [name for name in options.only if CASES[name][0] == "mlp"]

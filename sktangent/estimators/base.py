@@ -267,6 +267,7 @@ class TangentPropEstimator(FittedNet, ABC):
                 "iterator_valid__batch_size": _PREDICT_BATCH_SIZE,
                 "callbacks": [*(self.callbacks or []), ("stopping", self._stopping(schedule))],
                 "device": str(device),
+                "compile": self.compile,
                 **skorch_params,
             },
         ).initialize()
@@ -277,6 +278,7 @@ class TangentPropEstimator(FittedNet, ABC):
         """Tell the net of the last fit what has changed since."""
         net, skorch_params = self.net_, self._get_skorch_params()
         params = {**self._changing_params(schedule), **skorch_params}
+        net.compile = self.compile  # set_params would build the module anew
         net.criterion_.penalty_weight = params["criterion__penalty_weight"]
         net.iterator_train__shuffle = params["iterator_train__shuffle"]
         net.set_params(**{name: params[name] for name in _SET_ON_OLD_NET})

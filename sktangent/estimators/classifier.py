@@ -104,6 +104,7 @@ class_weight : dict, "balanced", list of dict or None, default=None
         device: str = "cpu",
         dtype=None,
         autocast: str | None = None,
+        compile: bool = False,
         callbacks=None,
         **kwargs,
     ) -> None:
@@ -133,6 +134,7 @@ class_weight : dict, "balanced", list of dict or None, default=None
         self.device = device
         self.dtype = dtype
         self.autocast = autocast
+        self.compile = compile
         self.callbacks = callbacks
         self._set_extra_params(kwargs)
 

@@ -121,6 +121,11 @@ autocast : {{"bfloat16"}}, default=None
     Mixed precision in training, for a float32 network on a GPU: matrix products and convolutions
     in bfloat16, whose 8 bits cost the derivatives about 1 % of their size. Predictions, and the
     derivatives that the fitted model gives, are in float32.
+compile : bool, default=False
+    Compile the training pass with tangents by :func:`torch.compile`: it takes seconds at the start
+    and pays in long fits. ``forward`` must consist of the same torch functions every time. A
+    warning tells if no compiler is at hand; training then runs uncompiled. Without tangents it
+    does nothing.
 callbacks : list, default=None
     skorch callbacks, as skorch takes them.
 **kwargs : dict

@@ -45,6 +45,7 @@ CONSTRAINTS: dict = {
     "device": [str],
     "dtype": [StrOptions({"float32", "float64"}), type, np.dtype, None],
     "autocast": [StrOptions({"bfloat16"}), None],
+    "compile": ["boolean"],
     "callbacks": [list, None],
 }
 

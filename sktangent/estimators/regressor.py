@@ -110,6 +110,7 @@ derivative_weight : array-like of shape (n_tangents,), default=None
         device: str = "cpu",
         dtype=None,
         autocast: str | None = None,
+        compile: bool = False,
         callbacks=None,
         **kwargs,
     ) -> None:
@@ -139,6 +140,7 @@ derivative_weight : array-like of shape (n_tangents,), default=None
         self.device = device
         self.dtype = dtype
         self.autocast = autocast
+        self.compile = compile
         self.callbacks = callbacks
         self._set_extra_params(kwargs)
 

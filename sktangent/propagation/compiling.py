@@ -1,0 +1,88 @@
+"""A module's propagation, traced once for each shape of the input and compiled."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from sktangent.propagation.engine import propagate
+
+# full batches and the last one of an epoch, of this fit and of the next
+_MAX_SHAPES = 4
+
+
+class CompiledPropagation:
+    """Do what :func:`~sktangent.propagation.propagate` does, by compiled code.
+
+    The torch functions that ``propagate`` comes down to are recorded on tensors without data, and
+    given to :func:`torch.compile`. What ``forward`` does beside them (counters, draws from Python's
+    own generators) happens once, while they are recorded. If recording or compiling fails, a
+    warning says why, and the module runs uncompiled from then on; so does it for more than a few
+    shapes.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network.
+    **kwargs : dict
+        Arguments of :func:`torch.compile`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktangent.propagation.compiling import CompiledPropagation
+    >>> compiled = CompiledPropagation(torch.nn.Tanh(), backend="eager")
+    >>> y, dy = compiled(torch.zeros(3, 2), torch.ones(3, 1, 2))
+    >>> dy.shape
+    torch.Size([3, 1, 2])
+    """
+
+    def __init__(self, module: nn.Module, **kwargs) -> None:
+        self.module = module
+        self._kwargs = kwargs
+        self._functions: dict[tuple, Callable] = {}
+
+    def __call__(self, x: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the output and its derivatives, as ``propagate`` does."""
+        is_mixed = torch.is_autocast_enabled(x.device.type)
+        key = (x.shape, tangents.shape, x.dtype, x.device, is_mixed, self.module.training)
+        if key not in self._functions and len(self._functions) < _MAX_SHAPES:
+            return self._compile(key, x, tangents)
+        return self._functions.get(key, self._plainly)(self._state(), x, tangents)
+
+    def _compile(self, key: tuple, x: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
+        state = self._state()
+        try:
+            function = torch.compile(self._record(state, x, tangents), **self._kwargs)
+            result = function(state, x, tangents)
+        except Exception as error:  # whatever goes wrong in a compiler, the module itself may work
+            warnings.warn(
+                f"The training step is not compiled: {type(error).__name__}: "
+                f"{' '.join(str(error).split())[:200]} ... It runs uncompiled; set "
+                "compile=False to leave out the attempt.",
+                stacklevel=2,
+            )
+            self._functions[key] = self._plainly
+            return self._plainly(state, x, tangents)
+        self._functions[key] = function
+        return result
+
+    def _state(self) -> dict[str, Tensor]:
+        return {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
+
+    def _record(self, state: dict[str, Tensor], x: Tensor, tangents: Tensor) -> nn.Module:
+        # slow to import, and seldom needed
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        def call(state, x, tangents):
+            return propagate(lambda x: functional_call(self.module, state, (x,)), x, tangents)
+
+        trace = make_fx(call, tracing_mode="fake", _allow_non_fake_inputs=True)
+        return trace(state, x, tangents)
+
+    def _plainly(self, state: dict[str, Tensor], x: Tensor, tangents: Tensor) -> tuple:
+        return propagate(self.module, x, tangents)

@@ -1,0 +1,122 @@
+"""Compiled propagation: the same values and gradients, and a warning where it cannot be had."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from sktangent.propagation import propagate
+from sktangent.propagation.compiling import CompiledPropagation
+
+
+def gradients(propagation, module, x, tangents):
+    y, dy = propagation(x, tangents)
+    (y.square().sum() + dy.square().sum()).backward()
+    grads = [None if p.grad is None else p.grad.clone() for p in module.parameters()]
+    module.zero_grad()
+    return y.detach(), dy.detach(), grads
+
+
+def assert_same(module, x, tangents, **kwargs):
+    twin = copy.deepcopy(module)
+    compiled = CompiledPropagation(module, **{"backend": "aot_eager", **kwargs})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        found = gradients(compiled, module, x, tangents)
+        again = gradients(compiled, module, x, tangents)
+    expected = gradients(lambda x, t: propagate(twin, x, t), twin, x, tangents)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(again[1], expected[1])
+    expected = gradients(lambda x, t: propagate(twin, x, t), twin, x, tangents)
+    return twin
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+    torch.compiler.reset()
+
+
+def images():
+    return torch.randn(4, 2, 6, 6), torch.randn(4, 3, 2, 6, 6)
+
+
+MODULES = {
+    "mlp": lambda: nn.Sequential(nn.Flatten(), nn.Linear(72, 8), nn.GELU(), nn.Linear(8, 3)),
+    "conv": lambda: nn.Sequential(nn.Conv2d(2, 3, 3), nn.SiLU(), nn.MaxPool2d(2), nn.Flatten()),
+    "layer norm": lambda: nn.Sequential(nn.Flatten(), nn.LayerNorm(72), nn.Linear(72, 3)),
+    "relu in place": lambda: nn.Sequential(nn.Flatten(), nn.Linear(72, 8), nn.ReLU(inplace=True)),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_values_and_gradients(name):
+    assert_same(MODULES[name](), *images())
+
+
+def test_running_statistics_are_updated_once_a_pass():
+    module = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Flatten())
+    twin = assert_same(module, *images())
+    assert module[1].num_batches_tracked == twin[1].num_batches_tracked == 2
+    torch.testing.assert_close(module[1].running_var, twin[1].running_var)
+
+
+def test_evaluation_mode_is_another_function():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(72, 8), nn.BatchNorm1d(8))
+    assert_same(module, *images())
+    assert_same(module.eval(), *images())
+
+
+def test_by_the_default_compiler():
+    assert_same(MODULES["mlp"](), *images(), backend="inductor")
+
+
+def test_parameters_that_change_are_seen():
+    module, (x, tangents) = MODULES["mlp"](), images()
+    compiled = CompiledPropagation(module, backend="aot_eager")
+    compiled(x, tangents)
+    with torch.no_grad():
+        module[1].weight.mul_(2)
+    torch.testing.assert_close(compiled(x, tangents), propagate(module, x, tangents))
+
+
+def test_many_shapes_run_uncompiled():
+    module = MODULES["mlp"]()
+    compiled = CompiledPropagation(module, backend="aot_eager")
+    for n in range(1, 8):
+        x, tangents = torch.randn(n, 72), torch.randn(n, 2, 72)
+        torch.testing.assert_close(compiled(x, tangents), propagate(module, x, tangents))
+    assert len(compiled._functions) == 4
+
+
+class Branching(nn.Linear):
+    def forward(self, x):
+        y = super().forward(x)
+        return y if y.sum() > 0 else 2 * y
+
+
+def test_a_forward_that_looks_at_its_data_runs_uncompiled():
+    module, x, tangents = Branching(3, 2), torch.randn(5, 3), torch.randn(5, 1, 3)
+    compiled = CompiledPropagation(module)
+    with pytest.warns(UserWarning, match="The training step is not compiled: .* set compile=False"):
+        compiled(x, tangents)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for sign in (1, -1):
+            torch.testing.assert_close(
+                compiled(sign * x, tangents), propagate(module, sign * x, tangents)
+            )
+
+
+def test_a_compiler_that_is_not_there_is_told_of():
+    def broken(graph, inputs):
+        raise RuntimeError("no compiler at hand")
+
+    module, x, tangents = nn.Linear(3, 2), torch.randn(5, 3), torch.randn(5, 1, 3)
+    compiled = CompiledPropagation(module, backend=broken)
+    with pytest.warns(UserWarning, match="no compiler at hand"):
+        torch.testing.assert_close(compiled(x, tangents), propagate(module, x, tangents))
