@@ -148,3 +148,12 @@ def test_working_ahead_changes_nothing_but_the_time():
     assert list(_ahead(str, iter([]))) == []
     with pytest.raises(ZeroDivisionError):
         list(_ahead(lambda n: 1 / n, iter([1, 0])))
+
+
+def test_tangents_that_are_kept_are_not_held_twice(X, y):
+    X = np.tile(X, (N_COPIES, 1)).astype(np.float32)
+    tracemalloc.start()
+    quick(lambda X: np.stack([X, X, X], axis=1), max_epochs=1).fit(X, np.tile(y, N_COPIES))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.5 * 3 * X.nbytes

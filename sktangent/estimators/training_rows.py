@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 
@@ -126,7 +127,7 @@ def keep_or_compute(
         for name, part in first.items()
     }
     done = 0
-    for parts in (first, *map(find, chunks)):
+    for parts in itertools.chain([first], map(find, chunks)):
         n_found = len(parts["tangents"])
         for name, part in parts.items():
             _check_like(part, whole[name])
