@@ -282,8 +282,7 @@ class TangentPropEstimator(FittedNet, ABC):
         net.criterion_.penalty_weight = params["criterion__penalty_weight"]
         net.iterator_train__shuffle = params["iterator_train__shuffle"]
         net.set_params(**{name: params[name] for name in _SET_ON_OLD_NET})
-        if not {"optimizer__weight_decay", "optimizer__param_groups"} & skorch_params.keys():
-            set_l2(net, self._l2(weight, schedule))
+        set_l2(net, self._l2(weight, schedule), given=skorch_params)
         stopping = dict(net.callbacks_).get("stopping")
         if isinstance(stopping, Stopping):
             stopping.set_params(**self._stopping(schedule).get_params())

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 import torch
@@ -156,14 +156,14 @@ def optimizer_params(optimizer, l2: float, module: nn.Module) -> dict:
     return params
 
 
-def set_l2(net: TangentPropNet, l2: float) -> None:
-    """Change the L2 weight of a net, that of biases left at zero."""
+def set_l2(net: TangentPropNet, l2: float, given: Collection[str]) -> None:
+    """Change the L2 weight of a net, that of biases left at zero; what was given has precedence."""
     if not isinstance(net.optimizer_, _WITH_OWN_DECAY):
         net.l2 = l2
-        return
-    for group in net.optimizer_.param_groups:
-        if not group.get("is_bias"):
-            group["weight_decay"] = l2
+    elif not {"optimizer__weight_decay", "optimizer__param_groups"}.intersection(given):
+        for group in net.optimizer_.param_groups:
+            if not group.get("is_bias"):
+                group["weight_decay"] = l2
 
 
 def _can_fuse(module: nn.Module) -> bool:
