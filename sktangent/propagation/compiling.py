@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map_only
 
 from sktangent.propagation.engine import propagate
 
@@ -79,10 +81,21 @@ class CompiledPropagation:
         from torch.fx.experimental.proxy_tensor import make_fx
 
         def call(state, x, tangents):
-            return propagate(lambda x: functional_call(self.module, state, (x,)), x, tangents)
+            with _ConstantWithoutGradients():
+                return propagate(lambda x: functional_call(self.module, state, (x,)), x, tangents)
 
         trace = make_fx(call, tracing_mode="fake", _allow_non_fake_inputs=True)
         return trace(state, x, tangents)
 
     def _plainly(self, state: dict[str, Tensor], x: Tensor, tangents: Tensor) -> tuple:
         return propagate(self.module, x, tangents)
+
+
+class _ConstantWithoutGradients(TorchFunctionMode):
+    """Detach what is computed under ``torch.no_grad``, of which a recording tells nothing."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if torch.is_grad_enabled() or any(result is arg for arg in args):  # in place
+            return result
+        return tree_map_only(Tensor, Tensor.detach, result)

@@ -58,6 +58,31 @@ def test_values_and_gradients(name):
     assert_same(MODULES[name](), *images())
 
 
+class PartlyConstant(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.outer = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        h = self.inner(x)
+        with torch.no_grad():
+            size = 1 + h.abs().amax(1, keepdim=True)
+            norm = self.outer.weight.square().sum()
+        return self.outer(h / size) / norm + self.inner.weight.detach().sum()
+
+
+def test_what_is_computed_without_gradients_is_constant():
+    assert_same(PartlyConstant(), torch.randn(5, 3), torch.randn(5, 2, 3))
+
+
+def test_weights_normalized_by_a_power_iteration():
+    assert_same(
+        nn.utils.parametrizations.spectral_norm(nn.Linear(3, 4)),
+        torch.randn(5, 3),
+        torch.randn(5, 2, 3),
+    )
+
+
 def test_running_statistics_are_updated_once_a_pass():
     module = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Flatten())
     twin = assert_same(module, *images())
