@@ -191,7 +191,7 @@ def _held_arrays(dataset: Dataset) -> tuple | None:
 def _subset(array, index: np.ndarray):
     if isinstance(array, ComputedRows):
         return array.subset(index)
-    return _as_tensor(array)[torch.as_tensor(index)]
+    return as_tensor(array)[torch.as_tensor(index)]
 
 
 def _split_computed(X) -> tuple:
@@ -216,7 +216,15 @@ def _map(function, part):
     return function(part)
 
 
-def _as_tensor(array) -> torch.Tensor:
+def forward_strides(array: np.ndarray) -> np.ndarray:
+    """Copy an array if it runs backwards along an axis, which torch cannot follow."""
+    return array.copy() if min(array.strides, default=0) < 0 else array
+
+
+def as_tensor(array) -> torch.Tensor:
+    """Look at an array as a tensor, without a copy if that can be."""
+    if isinstance(array, np.ndarray):
+        array = forward_strides(array)
     with warnings.catch_warnings():
         # a read-only array; batches are copies, so that nobody writes into it
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
@@ -224,7 +232,7 @@ def _as_tensor(array) -> torch.Tensor:
 
 
 def _to_device(part, device):
-    return _map(lambda array: _move(_as_tensor(array), device), part)
+    return _map(lambda array: _move(as_tensor(array), device), part)
 
 
 def _move(array: torch.Tensor, device) -> torch.Tensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 import torch
-from skorch.utils import to_tensor
 
+from sktangent.batching import as_tensor
 from sktangent.propagation import propagate
 from sktangent.propagation.jacobians import jacobian
 
@@ -36,8 +37,8 @@ class NetDerivatives:
         parts = []
         with torch.no_grad():
             for window in _windows(len(X), 1 + tangents.shape[1]):
-                x = to_tensor(X[window], device=self.device)
-                tau = to_tensor(np.ascontiguousarray(tangents[window]), device=self.device)
+                x = as_tensor(X[window]).to(self.device)
+                tau = as_tensor(tangents[window]).to(self.device)
                 parts.append(propagate(self.module_, x, tau)[1].cpu())
         return torch.cat(parts).numpy()
 
@@ -56,8 +57,8 @@ class NetDerivatives:
         """
         self._set_training(False)
         parts = [
-            jacobian(self.module_, to_tensor(X[window], device=self.device)).cpu()
-            for window in _windows(len(X), 1 + X[0].size)
+            jacobian(self.module_, as_tensor(X[window]).to(self.device)).cpu()
+            for window in _windows(len(X), 1 + math.prod(X.shape[1:]))
         ]
         return torch.cat(parts).numpy()
 

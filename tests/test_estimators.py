@@ -7,6 +7,7 @@ import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
+from sklearn.preprocessing import FunctionTransformer
 from skorch.callbacks import Callback
 from torch import nn
 
@@ -143,6 +144,35 @@ def test_precision(estimator, given, dtype, expected, X, three_labels):
     assert {str(p.dtype) for p in model.module_.parameters()} == {f"torch.{expected}"}
     assert predictions(model, X).dtype == expected
     assert predictions(model, X.astype("float64")).dtype == expected
+
+
+@BOTH
+@pytest.mark.parametrize("params", [{}, {"iterator_train__num_workers": 0}], ids=["", "loader"])
+def test_arrays_that_run_backwards(estimator, params, X, three_labels):
+    V, d = FeatureTangents()(X).copy(), np.random.default_rng(1).normal(size=(len(X), 4, 1))
+    d = np.repeat(d, len(set(three_labels)) if estimator is TangentPropClassifier else 1, axis=2)
+    model = quick(estimator, **params).fit(X, three_labels, tangents=V, derivatives=d)
+    backwards = [np.ascontiguousarray(array[:, ::-1])[:, ::-1] for array in (X, V, d)]
+    told = quick(estimator, **params).fit(
+        backwards[0], three_labels, tangents=backwards[1], derivatives=backwards[2]
+    )
+    np.testing.assert_array_equal(predictions(told, backwards[0][::-1]), predictions(model, X)[::-1])
+    np.testing.assert_array_equal(told.jacobian(X[::-1]), model.jacobian(X)[::-1])
+    np.testing.assert_array_equal(
+        told.directional_derivative(X[::-1], V[::-1]), model.directional_derivative(X, V)[::-1]
+    )
+
+
+def test_a_preprocessor_whose_result_runs_backwards(X, target):
+    def fit(transform):
+        preprocessor = FunctionTransformer(transform)
+        return quick(TangentPropRegressor, FeatureTangents(), preprocessor=preprocessor).fit(
+            X, target
+        )
+
+    backwards, copied = fit(lambda X: X[:, ::-1]), fit(lambda X: X[:, ::-1].copy())
+    np.testing.assert_array_equal(backwards.predict(X), copied.predict(X))
+    np.testing.assert_array_equal(backwards.jacobian(X), copied.jacobian(X))
 
 
 def test_data_frames(X, target):

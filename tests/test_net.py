@@ -37,6 +37,16 @@ def parameters_of(net):
     return nn.utils.parameters_to_vector(net.module_.parameters()).detach()
 
 
+def test_derivatives_of_tensors_are_those_of_arrays():
+    net = make_net().fit(INPUTS, Y)
+    x, tangents = torch.as_tensor(X), torch.as_tensor(TANGENTS)
+    np.testing.assert_array_equal(net.jacobian(x), net.jacobian(X))
+    np.testing.assert_array_equal(
+        net.directional_derivative(x, tangents), net.directional_derivative(X, TANGENTS)
+    )
+    np.testing.assert_array_equal(net.jacobian(X[::-1]), net.jacobian(X)[::-1])
+
+
 def test_a_step_is_that_of_a_plain_torch_loop():
     derivatives = rng.normal(size=(40, 2, 1)).astype(np.float32)
     inputs = {**INPUTS, "derivatives": derivatives, "sample_weight": WEIGHT}

@@ -10,6 +10,7 @@ from sklearn.utils import _safe_indexing, check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
+from sktangent.batching import forward_strides
 from sktangent.estimators.parameters import SkorchParameters
 from sktangent.estimators.tangent_data import compute_tangents, identity_tangents
 from sktangent.history import EpochHistory
@@ -55,7 +56,7 @@ class FittedNet(SkorchParameters):
             raise ValueError(
                 f"X holds samples of shape {X.shape[1:]}; fit saw shape {self._input_shape}."
             )
-        return X.astype(self._dtype, copy=False)
+        return forward_strides(X.astype(self._dtype, copy=False))
 
     def _preprocess(self, given, X: np.ndarray) -> np.ndarray:
         """Turn samples into what the network sees."""
@@ -63,12 +64,14 @@ class FittedNet(SkorchParameters):
             return X
         Z = self.preprocessor_.transform(frame_or(given, X))
         Z = Z.toarray() if sparse.issparse(Z) else Z
-        return check_array(Z, dtype=self._dtype, allow_nd=True, input_name="preprocessor output")
+        Z = check_array(Z, dtype=self._dtype, allow_nd=True, input_name="preprocessor output")
+        return forward_strides(Z)
 
     def _push_forward(self, X, V: np.ndarray) -> np.ndarray:
         if not hasattr(self, "preprocessor_"):
             return V
-        return push_forward(self.preprocessor_, X, V).astype(self._dtype, copy=False)
+        pushed = push_forward(self.preprocessor_, X, V).astype(self._dtype, copy=False)
+        return forward_strides(pushed)
 
     def _check_samples(self, X) -> tuple[np.ndarray, np.ndarray]:
         """Check samples to predict for, and return them as given and as the network sees them."""

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from sktangent.batching import forward_strides
+
 
 def compute_tangents(
     tangents: Callable | np.ndarray, X: np.ndarray
@@ -105,7 +107,7 @@ def check_derivatives(derivatives, shape: tuple[int, int, int], dtype: np.dtype)
         )
     if np.isinf(d).any():
         raise ValueError("derivatives holds infinity; NaN says that one is not known.")
-    return d
+    return forward_strides(d)
 
 
 def _check_tangents(V, X: np.ndarray, source: str) -> np.ndarray:
@@ -125,7 +127,7 @@ def _check_tangents(V, X: np.ndarray, source: str) -> np.ndarray:
         V = V.astype(X.dtype, copy=False)
     if not _all_finite(_distinct(V)):
         raise ValueError(f"{source} holds NaN, infinity or a value too large for {X.dtype}.")
-    return V
+    return forward_strides(V)
 
 
 def _all_finite(V: np.ndarray) -> bool:
