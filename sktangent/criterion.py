@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sktangent.propagation import propagate
@@ -16,10 +17,24 @@ _LOSSES: dict[str, type[nn.Module]] = {
     "binary_cross_entropy": nn.BCEWithLogitsLoss,
 }
 
+_SUMS: dict[type[nn.Module], Callable[..., Tensor]] = {
+    nn.MSELoss: lambda loss, *pair: F.mse_loss(*pair, reduction="sum"),
+    nn.CrossEntropyLoss: lambda loss, *pair: F.cross_entropy(
+        *pair,
+        loss.weight,
+        ignore_index=loss.ignore_index,
+        label_smoothing=loss.label_smoothing,
+        reduction="sum",
+    ),
+    nn.BCEWithLogitsLoss: lambda loss, *pair: F.binary_cross_entropy_with_logits(
+        *pair, loss.weight, pos_weight=loss.pos_weight, reduction="sum"
+    ),
+}
+
 _OUTPUTS: dict[str, dict[type[nn.Module], Callable[[Tensor], Tensor]]] = {
     "log_proba": {
         nn.CrossEntropyLoss: lambda logits: torch.log_softmax(logits, dim=1),
-        nn.BCEWithLogitsLoss: nn.functional.logsigmoid,
+        nn.BCEWithLogitsLoss: F.logsigmoid,
     },
     "proba": {
         nn.CrossEntropyLoss: lambda logits: torch.softmax(logits, dim=1),
@@ -107,7 +122,6 @@ class TangentPropLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.loss = _build_loss(loss, loss_kwargs)
-        self._summed_loss = self._build_summed_loss(loss, loss_kwargs)
         self.penalty_weight = _check_weight(penalty_weight)
         self.penalty_on = penalty_on
         _check_penalty_on(penalty_on, self.loss)
@@ -175,9 +189,9 @@ class TangentPropLoss(nn.Module):
             If the shapes do not fit together.
         """
         weight = self._sample_weight(y_true, sample_weight)
-        if weight is None and self._summed_loss is not None:
+        if weight is None and self._has_plain_losses():
             self._check_target(y_pred, y_true)
-            return self._summed_loss(y_pred, y_true) / len(y_pred)
+            return _SUMS[type(self.loss)](self.loss, y_pred, y_true) / len(y_pred)
         return _mean(self.sample_losses(y_pred, y_true), weight)
 
     def penalty_term(
@@ -274,12 +288,10 @@ class TangentPropLoss(nn.Module):
             dy_pred = torch.where(derivatives.isnan(), 0.0, difference)
         return dy_pred.square().flatten(1).sum(1)
 
-    def _build_summed_loss(self, loss, kwargs: dict) -> nn.Module | None:
-        # torch sums faster than it tells samples apart; subclasses may have losses of their own
+    def _has_plain_losses(self) -> bool:
+        """Tell whether torch can sum the losses itself, faster than it tells samples apart."""
         own = type(self).sample_losses is not TangentPropLoss.sample_losses
-        if own or not isinstance(loss, str):
-            return None
-        return _LOSSES[loss](**{**kwargs, "reduction": "sum"})
+        return type(self.loss) in _SUMS and self.loss.reduction == "none" and not own
 
     def _check_target(self, y_pred: Tensor, y_true: Tensor) -> None:
         if y_pred.shape != y_true.shape and not self._takes_labels(y_true):

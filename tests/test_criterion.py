@@ -39,6 +39,38 @@ def binary_cross_entropies(logits, y):
     return -(y * np.log(p) + (1 - y) * np.log(1 - p)).sum(axis=1)
 
 
+@pytest.mark.parametrize(
+    ("loss", "y_true", "changes"),
+    [
+        (nn.CrossEntropyLoss, LABELS, {"label_smoothing": 0.2}),
+        (nn.CrossEntropyLoss, LABELS, {"ignore_index": 1}),
+        (nn.CrossEntropyLoss, LABELS, {"weight": draw(3).exp()}),
+        (nn.BCEWithLogitsLoss, (draw(5, 3) > 0).double(), {"pos_weight": draw(3).exp()}),
+        (nn.BCEWithLogitsLoss, (draw(5, 3) > 0).double(), {"weight": draw(3).exp()}),
+        (nn.MSELoss, draw(5, 3), {}),
+    ],
+    ids=lambda value: next(iter(value), "") if isinstance(value, dict) else "",
+)
+def test_a_loss_that_changes_is_followed(loss, y_true, changes):
+    criterion = TangentPropLoss(loss)
+    for name, value in changes.items():
+        setattr(criterion.loss, name, value)
+    expected = loss(reduction="none", **changes)(Y_PRED, y_true).sum() / 5
+    torch.testing.assert_close(criterion.data_term(Y_PRED, y_true), expected)
+    torch.testing.assert_close(criterion.data_term(Y_PRED, y_true, torch.ones(5)), expected)
+
+
+def test_a_loss_set_by_a_subclass_is_used():
+    class Absolute(TangentPropLoss):
+        def __init__(self, **kwargs):
+            super().__init__("squared_error", **kwargs)
+            self.loss = nn.L1Loss(reduction="none")
+
+    y_true = draw(5, 3)
+    expected = (Y_PRED - y_true).abs().sum() / 5
+    torch.testing.assert_close(Absolute().data_term(Y_PRED, y_true), expected)
+
+
 @pytest.mark.parametrize("d", [None, DERIVATIVES])
 @pytest.mark.parametrize("s", [None, WEIGHT])
 @pytest.mark.parametrize(
