@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.model_selection import train_test_split
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
 
 from sktangent import TangentPropClassifier, TangentPropRegressor
 from sktangent.tangents import FeatureTangents
@@ -157,6 +157,30 @@ def test_a_warm_start_follows_changed_parameters(X, target):
     stopping = dict(model.net_.callbacks_)["stopping"]
     assert (stopping.patience, stopping.tol) == (3, 0.5)
     assert model.n_iter_ == 7
+
+
+def rates(model):
+    return [group["lr"] for group in model.net_.optimizer_.param_groups]
+
+
+def test_a_warm_start_keeps_rates_that_were_given(X, target):
+    groups = [("0.weight", {"lr": 0.3})]
+    model = quick(
+        TangentPropRegressor, warm_start=True, optimizer__lr=0.02, optimizer__param_groups=groups
+    )
+    assert rates(model.fit(X, target).set_params(lr=0.5).fit(X, target)) == [0.3, 0.02]
+    assert rates(model.set_params(optimizer__lr=0.1).fit(X, target)) == [0.3, 0.1]
+    partial = quick(TangentPropRegressor, lr=0.02, optimizer__param_groups=groups)
+    for _ in range(2):
+        assert rates(partial.partial_fit(X, target)) == [0.3, 0.02]
+    assert rates(partial.set_params(lr=0.1).partial_fit(X, target)) == [0.3, 0.1]
+
+
+def test_a_schedule_goes_on_in_partial_fit(X, target):
+    schedule = LRScheduler("ExponentialLR", gamma=0.5)
+    model = quick(TangentPropRegressor, lr=0.1, callbacks=[schedule])
+    assert [rates(model.partial_fit(X, target))[0] for _ in range(3)] == [0.05, 0.025, 0.0125]
+    assert rates(model.set_params(lr=0.2).partial_fit(X, target)) == [0.1]
 
 
 @pytest.mark.parametrize("early", [True, False])

@@ -25,6 +25,7 @@ from sktangent.estimators.build import (
     resolve_dtype,
     seeded,
     set_l2,
+    set_lr,
 )
 from sktangent.estimators.fitted import FittedNet, frame_or
 from sktangent.estimators.parameters import CONSTRAINTS
@@ -36,7 +37,7 @@ from sktangent.stopping import Stopping
 
 _PREDICT_BATCH_SIZE = 4096
 _N_PROBES = 2
-_SET_ON_OLD_NET = ("n_projections", "autocast", "lr", "batch_size", "verbose")
+_SET_ON_OLD_NET = ("n_projections", "autocast", "batch_size", "verbose")
 
 
 class TangentPropEstimator(FittedNet, ABC):
@@ -282,6 +283,7 @@ class TangentPropEstimator(FittedNet, ABC):
         net.criterion_.penalty_weight = params["criterion__penalty_weight"]
         net.iterator_train__shuffle = params["iterator_train__shuffle"]
         net.set_params(**{name: params[name] for name in _SET_ON_OLD_NET})
+        set_lr(net, schedule.lr, given=skorch_params)
         set_l2(net, self._l2(weight, schedule), given=skorch_params)
         stopping = dict(net.callbacks_).get("stopping")
         if isinstance(stopping, Stopping):

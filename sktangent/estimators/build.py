@@ -6,7 +6,7 @@ import contextlib
 import copy
 import inspect
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -164,6 +164,21 @@ def set_l2(net: TangentPropNet, l2: float, given: Collection[str]) -> None:
         for group in net.optimizer_.param_groups:
             if not group.get("is_bias"):
                 group["weight_decay"] = l2
+
+
+def set_lr(net: TangentPropNet, lr: float, given: Mapping[str, object]) -> None:
+    """Change the learning rate of a net; parameter groups with one of their own keep it."""
+    lr = given.get("optimizer__lr", lr)
+    before = getattr(net, "optimizer__lr", net.lr)
+    if lr == before:  # what a scheduler has made of it since stays
+        return
+    net.lr = lr
+    if hasattr(net, "optimizer__lr"):
+        net.optimizer__lr = lr
+    for group in net.optimizer_.param_groups:
+        name = "initial_lr" if "initial_lr" in group else "lr"  # where a scheduler began
+        if group[name] == before:
+            group[name] = group["lr"] = lr
 
 
 def _can_fuse(module: nn.Module) -> bool:
