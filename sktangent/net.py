@@ -245,8 +245,9 @@ class TangentPropNet(NetDerivatives, skorch.NeuralNet):
             for parameter in group["params"]
             if parameter.grad is not None and parameter.ndim > 1
         ]
-        with torch.no_grad():
-            torch._foreach_add_([weight.grad for weight in weights], weights, alpha=self.l2)
+        if weights:
+            with torch.no_grad():
+                torch._foreach_add_([weight.grad for weight in weights], weights, alpha=self.l2)
 
     def _propagate(self, X, tangents, **fit_params) -> tuple[Tensor, Tensor | None]:
         if tangents is None:

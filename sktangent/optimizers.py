@@ -120,12 +120,15 @@ class LBFGS(torch.optim.LBFGS):
 
     def _with_decay(self, closure: Callable[[], Tensor]) -> Callable[[], Tensor]:
         weight_decay = self.param_groups[0]["weight_decay"]
-        decayed = [p for p in self.param_groups[0]["params"] if p.ndim > 1]
-        if weight_decay == 0 or not decayed:
+        if weight_decay == 0:
             return closure
 
         def with_decay() -> Tensor:
             loss = closure()
+            params = self.param_groups[0]["params"]
+            decayed = [p for p in params if p.ndim > 1 and p.grad is not None]
+            if not decayed:
+                return loss
             with torch.no_grad():
                 torch._foreach_add_([p.grad for p in decayed], decayed, alpha=weight_decay)
                 norms = torch.stack(torch._foreach_norm(decayed))

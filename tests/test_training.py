@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.model_selection import train_test_split
 from skorch.callbacks import Callback, LRScheduler
+from torch import nn
 
 from sktangent import TangentPropClassifier, TangentPropRegressor
 from sktangent.tangents import FeatureTangents
@@ -234,6 +235,28 @@ def test_alpha_decays_weights_only(X, target):
     assert decayed[1] > 0.05
 
 
+class Shifted(nn.Module):
+    """A parameter of one axis, and a layer that is kept as it is."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.fixed = nn.Linear(n_features, n_outputs).requires_grad_(False)
+        self.shift = nn.Parameter(torch.ones(n_outputs))
+
+    def forward(self, x):
+        return torch.tanh(self.fixed(x)) + self.shift
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_layers_that_are_not_trained_do_not_decay(optimizer, X, target):
+    model = quick(TangentPropRegressor, module=Shifted, optimizer=optimizer, alpha=10.0)
+    model.fit(X, target)
+    before = model.module_.fixed.weight.clone()
+    model.set_params(warm_start=True, lr=0.1).fit(X, target)
+    torch.testing.assert_close(model.module_.fixed.weight, before)
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+
+
 @pytest.mark.parametrize(
     ("optimizer", "expected"),
     [
@@ -266,7 +289,7 @@ def test_an_optimizer_without_weight_decay(X, target):
 
 
 def test_the_step_that_breaks_the_parameters_is_noticed_even_if_it_is_the_last(X, target):
-    class Broken(torch.nn.Linear):
+    class Broken(nn.Linear):
         def forward(self, x):
             return super().forward(x) + (0 * self.weight.sum()).sqrt()  # slope: 0 * infinity
 
