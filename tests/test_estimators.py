@@ -156,7 +156,9 @@ def test_arrays_that_run_backwards(estimator, params, X, three_labels):
     told = quick(estimator, **params).fit(
         backwards[0], three_labels, tangents=backwards[1], derivatives=backwards[2]
     )
-    np.testing.assert_array_equal(predictions(told, backwards[0][::-1]), predictions(model, X)[::-1])
+    np.testing.assert_array_equal(
+        predictions(told, backwards[0][::-1]), predictions(model, X)[::-1]
+    )
     np.testing.assert_array_equal(told.jacobian(X[::-1]), model.jacobian(X)[::-1])
     np.testing.assert_array_equal(
         told.directional_derivative(X[::-1], V[::-1]), model.directional_derivative(X, V)[::-1]

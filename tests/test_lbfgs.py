@@ -334,6 +334,14 @@ def test_copies_go_on_alike(copied, X, target):
     assert model.n_iter_ == other.n_iter_ == 10
 
 
+def test_the_batch_size_of_the_iterator_is_seen(X, target):
+    with pytest.raises(ValueError, match="lbfgs' needs all 60 samples in one batch.*batch_size=10"):
+        quick(iterator_train__batch_size=10).fit(X, target)
+    quick(iterator_train__batch_size=-1).fit(X, target)
+    adam = quick(optimizer="adam", iterator_train__batch_size=10, alpha=0.5).fit(X, target)
+    assert adam.net_.l2 == pytest.approx(0.5 / 10)
+
+
 def test_a_warm_start_keeps_the_optimizer_and_follows_parameters(X, target):
     model = quick(tangents=FeatureTangents(), optimizer="auto", warm_start=True).fit(
         X[:10], target[:10]

@@ -10,6 +10,7 @@ from skorch.callbacks import Callback
 
 from sktangent import TangentPropClassifier, TangentPropRegressor
 from sktangent.batching import _ahead
+from sktangent.optimizers import LBFGS
 
 N_SAMPLES, N_FEATURES = 1500, 400  # of which more than one part is made
 N_COPIES = 20
@@ -89,6 +90,43 @@ def test_samples_without_weight_and_derivatives_from_an_array(X, y):
         X, y, fit_params={"sample_weight": weight, "derivatives": d}, optimizer="adam"
     )
     np.testing.assert_allclose(computed.predict(X), kept.predict(X), rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("params", "fit_params"),
+    [
+        ({"early_stopping": True}, {}),
+        ({}, {"sample_weight": np.r_[np.ones(N_SAMPLES - 100), np.zeros(100)]}),
+    ],
+    ids=["early stopping", "zero weights"],
+)
+def test_without_tangents(X, y, params, fit_params):
+    fits = []
+    for working_memory in (1024, 1):
+        with config_context(working_memory=working_memory):
+            fits.append(quick(**params).fit(X, y, **fit_params).predict(X))
+    np.testing.assert_array_equal(*fits)
+
+
+def test_the_optimizer_is_chosen_alike(X, y):
+    fits = fit_both(X[:900], y[:900], derivatives=True)
+    assert {type(model.net_.optimizer_) for model, _ in fits} == {LBFGS}
+
+
+def test_many_tangents_of_few_samples(X, y):
+    asked = []
+
+    def tangents(X):
+        asked.append(len(X))
+        return np.stack([np.roll(X, shift, axis=1) for shift in range(100)], axis=1)
+
+    model = quick(tangents, max_epochs=1, batch_size=50)
+    kept = model.fit(X[:200], y[:200]).predict(X)
+    assert asked == [200]
+    with config_context(working_memory=8):  # 64 MiB are needed
+        np.testing.assert_allclose(model.fit(X[:200], y[:200]).predict(X), kept)
+    assert max(asked[1:]) * 100 * X[0].nbytes < 16 * 2**20
+    assert asked[2:] == [50] * 4
 
 
 def test_a_classifier(X):

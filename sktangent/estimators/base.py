@@ -147,14 +147,14 @@ class TangentPropEstimator(FittedNet, ABC):
                 **_relative_weight(weight, train, X.dtype),
             }
             budget = self._memory_budget()
-            train_inputs = {
-                **take_rows(inputs, train, budget),
-                **self._find_tangents(frame_or(given, X), X, train, tangents, derivatives, budget),
-            }
+            train_inputs = take_rows(inputs, train, budget)
+            find = self._tangent_rows(frame_or(given, X), X, tangents, derivatives)
+            if find is not None:
+                train_inputs.update(keep_or_compute(find, X, train, budget))
             schedule = plan(
                 self,
                 len(target[train]),
-                train_inputs.keys(),
+                find,
                 incremental,
                 net=None if fresh else self.net_,
             )
@@ -162,12 +162,12 @@ class TangentPropEstimator(FittedNet, ABC):
                 net = self._new_net(inputs["x"], target, weight[train], device, schedule)
             else:
                 net = self._old_net(weight[train], schedule)
-            if fresh and "tangents" in train_inputs:
+            if fresh and find is not None:
                 self._check_activations(net.module_, torch.tensor(inputs["x"][:1], device=device))
             net.train_split = _fixed_split(inputs, target, valid)
             try:
                 net.partial_fit(
-                    train_inputs if train_inputs.keys() != {"x"} else train_inputs["x"],
+                    _plain_or_dict(train_inputs),
                     target[train],
                     epochs=1 if incremental else schedule.epochs,
                 )
@@ -238,13 +238,12 @@ class TangentPropEstimator(FittedNet, ABC):
             return math.inf  # a loader of torch's takes arrays only
         return get_config()["working_memory"] * 2**20
 
-    def _find_tangents(self, frame, X, train, tangents, derivatives, budget: float) -> dict:
-        """Find the training samples' tangent vectors and derivatives, as the network needs them."""
+    def _tangent_rows(self, frame, X, tangents, derivatives) -> TangentRows | None:
+        """Tell where tangents and derivatives come from, if there is to be a penalty."""
         sources = (tangents, self.tangents, derivatives)
         if self.penalty_weight == 0 or all(source is None for source in sources):
-            return {}
-        find = TangentRows(self, frame, X, tangents, derivatives)
-        return keep_or_compute(find, X, train, budget)
+            return None
+        return TangentRows(self, frame, X, tangents, derivatives)
 
     def _new_net(self, X, target, weight, device, schedule: Schedule) -> TangentPropNet:
         skorch_params = self._get_skorch_params()
@@ -329,6 +328,12 @@ def _fixed_split(inputs: dict[str, np.ndarray], target: np.ndarray, valid: np.nd
         if valid is None
         else predefined_split(Dataset(take_rows(inputs, valid), target[valid]))
     )
+
+
+def _plain_or_dict(inputs: dict) -> np.ndarray | dict:
+    """Leave out the dict of inputs that are samples alone, so that callbacks see plain samples."""
+    plain = inputs.keys() == {"x"} and isinstance(inputs["x"], np.ndarray)
+    return inputs["x"] if plain else inputs
 
 
 def _torch_dtype(dtype: np.dtype) -> torch.dtype:

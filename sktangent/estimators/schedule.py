@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from sklearn.base import is_regressor
 
+from sktangent.estimators.training_rows import TangentRows
 from sktangent.optimizers import LBFGS
 
 _BATCH_SIZE = 200
@@ -51,11 +51,11 @@ class Schedule:
 
 
 def plan(
-    estimator, n_samples: int, inputs: Collection[str], incremental: bool, net=None
+    estimator, n_samples: int, tangents: TangentRows | None, incremental: bool, net=None
 ) -> Schedule:
     """Choose what an estimator's parameters leave open; a ``net`` to go on with stays as it is."""
     if net is None:
-        optimizer = _choose_optimizer(estimator, n_samples, inputs, incremental)
+        optimizer = _choose_optimizer(estimator, n_samples, tangents, incremental)
     else:
         optimizer = "lbfgs" if isinstance(net.optimizer_, LBFGS) else net.optimizer
     if optimizer == "lbfgs" and incremental:
@@ -69,10 +69,10 @@ def plan(
                 "optimizer='lbfgs' needs a loss without noise; with "
                 f"{name}={getattr(estimator, name)!r} set another, 'adam' for example."
             )
-    batch_size = _choose_batch_size(estimator.batch_size, n_samples, optimizer)
+    batch_size = _choose_batch_size(estimator, n_samples, optimizer)
     steps = math.ceil(n_samples / batch_size)
     if optimizer == "lbfgs":
-        known = "derivatives" in inputs
+        known = tangents is not None and tangents.with_derivatives
         epochs = _LBFGS_EPOCHS_WITH_DERIVATIVES if known else _LBFGS_EPOCHS
         patience, lr = _LBFGS_PATIENCE, 1.0
     else:
@@ -89,13 +89,14 @@ def plan(
     )
 
 
-def _choose_optimizer(estimator, n_samples: int, inputs: Collection[str], incremental: bool):
+def _choose_optimizer(estimator, n_samples: int, tangents: TangentRows | None, incremental: bool):
     if estimator.optimizer != "auto":
         return estimator.optimizer
-    few = _FEW_WITH_DERIVATIVES if "derivatives" in inputs else _FEW_WITH_TANGENTS
+    if tangents is None:
+        return "adam"
+    few = _FEW_WITH_DERIVATIVES if tangents.with_derivatives else _FEW_WITH_TANGENTS
     suits = (
         is_regressor(estimator)
-        and "tangents" in inputs
         and n_samples <= few
         and estimator.module is None  # which is known to be deterministic
         and estimator.batch_size == "auto"
@@ -106,7 +107,10 @@ def _choose_optimizer(estimator, n_samples: int, inputs: Collection[str], increm
     return "lbfgs" if suits else "adam"
 
 
-def _choose_batch_size(batch_size, n_samples: int, optimizer) -> int:
+def _choose_batch_size(estimator, n_samples: int, optimizer) -> int:
+    batch_size = getattr(estimator, "iterator_train__batch_size", estimator.batch_size)
+    if batch_size == -1:  # skorch's word for all
+        return n_samples
     if optimizer != "lbfgs":
         return min(_BATCH_SIZE if batch_size == "auto" else batch_size, n_samples)
     if batch_size != "auto" and batch_size < n_samples:

@@ -21,6 +21,8 @@ from sktangent.estimators.tangent_data import (
 
 # samples whose tangents are computed at once, in bytes of X
 _CHUNK = 2**22
+# tangents that a sample may have before their number is known
+_TANGENTS_EXPECTED = 64
 
 Rows = slice | np.ndarray
 
@@ -40,6 +42,12 @@ class TangentRows:
         Tangent vectors in place of those of ``tangents_``.
     derivatives : array-like or None
         The derivatives wanted along them.
+
+    Attributes
+    ----------
+    with_derivatives : bool
+        Whether derivatives are wanted; of those that come with the tangents it is known once some
+        have been found.
     """
 
     def __init__(self, estimator, frame, X: np.ndarray, tangents, derivatives) -> None:
@@ -48,6 +56,7 @@ class TangentRows:
         self._X = X
         self._source = self._find_source(tangents)
         self._derivatives = derivatives
+        self.with_derivatives = derivatives is not None
         self._are_checked = False
         self._config = get_config()  # which threads do not share
 
@@ -64,6 +73,7 @@ class TangentRows:
             V = scale_tangents(self._estimator._push_forward(frame, V), scale)
         if d is None:
             return {"tangents": V}
+        self.with_derivatives = True
         d = self._estimator._scale_derivatives(d)
         return {"tangents": V, "derivatives": scale_tangents(d, scale)}
 
@@ -113,15 +123,16 @@ def keep_or_compute(
         The arrays, or in their place rows that are computed when a batch needs them.
     """
     rows = np.arange(len(X))[train]
-    chunks = _chunks(rows, max(1, _CHUNK // max(1, X[0].nbytes)))
+    chunk = min(_CHUNK, budget / _TANGENTS_EXPECTED)
+    chunks = _chunks(rows, max(1, int(chunk // max(1, X[0].nbytes))))
     first_rows = next(chunks)
     first = find(first_rows)
-    if len(first_rows) == len(rows):
-        return first
     if is_repeated(first["tangents"]):  # a view that takes no memory
         return find(train)
     if sum(part.nbytes for part in first.values()) * len(rows) / len(first_rows) > budget:
         return {"tangents": ComputedRows(lambda index: find(rows[index]), len(rows))}
+    if len(first_rows) == len(rows):
+        return first
     whole = {
         name: np.empty((len(rows), *part.shape[1:]), dtype=part.dtype)
         for name, part in first.items()
