@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import math
+from collections.abc import Iterator
 
+import skorch
 import torch
 from skorch.callbacks import Callback
 
@@ -28,7 +32,7 @@ class Stopping(Callback):
     ------
     ValueError
         During training, if the training loss, or in the end a parameter, is infinite or not a
-        number.
+        number, or if there are no batches.
 
     Examples
     --------
@@ -60,6 +64,8 @@ class Stopping(Callback):
     def on_epoch_end(self, net, **kwargs) -> None:
         """Compare the epoch's loss with the best, and end training if it is time."""
         row = net.history[-1]
+        if "train_loss" not in row:
+            raise ValueError("The iterator over the training samples yielded no batch.")
         if not math.isfinite(row["train_loss"]):
             raise ValueError(_diverged(net, f"the loss is {row['train_loss']}"))
         loss = row[self.monitor]
@@ -80,6 +86,41 @@ class Stopping(Callback):
             self.best_state_ = None
         if not all(torch.isfinite(parameter).all() for parameter in net.module_.parameters()):
             raise ValueError(_diverged(net, "parameters are no longer finite"))
+
+
+@contextlib.contextmanager
+def unchanged_on_failure(net: skorch.NeuralNet) -> Iterator[None]:
+    """Put a net's parameters, optimizer and history back if what is done with it fails.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        The net.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktangent.net import TangentPropNet
+    >>> from sktangent.stopping import unchanged_on_failure
+    >>> net = TangentPropNet(torch.nn.Linear(1, 1)).initialize()
+    >>> before = net.module_.bias.item()
+    >>> try:
+    ...     with unchanged_on_failure(net):
+    ...         _ = net.module_.bias.data.fill_(torch.nan)
+    ...         raise ValueError
+    ... except ValueError:
+    ...     net.module_.bias.item() == before
+    True
+    """
+    states = [copy.deepcopy(part.state_dict()) for part in (net.module_, net.optimizer_)]
+    n_epochs = len(net.history)
+    try:
+        yield
+    except Exception:
+        net.module_.load_state_dict(states[0])
+        net.optimizer_.load_state_dict(states[1])
+        del net.history[n_epochs:]
+        raise
 
 
 def _diverged(net, how: str) -> str:

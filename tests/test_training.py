@@ -1,6 +1,8 @@
 """How the estimators train: stopping, warm starts, weights, the optimizer."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -131,6 +133,76 @@ def test_partial_fit_takes_weights_and_tangents(X, target):
     fitted = quick(TangentPropRegressor, max_epochs=1).fit(X, target, weight, V)
     model = quick(TangentPropRegressor).partial_fit(X, target, weight, V)
     np.testing.assert_array_equal(fitted.predict(X), model.predict(X))
+
+
+def test_weights_count_across_calls_of_partial_fit(X, target):
+    weight = np.repeat([1.0, 4.0], 30)
+    inputs, y, mean = X.astype(float), target[:, None], 2.5
+    model = quick(TangentPropRegressor, normalize_y=False, alpha=0.3)
+    model.partial_fit(X, target, weight)
+    steps = copy.deepcopy(model)
+    for rows in (slice(0, 30), slice(30, 60)):
+        model.partial_fit(X[rows], target[rows], weight[rows])
+        batch = {"x": inputs[rows], "sample_weight": weight[rows] / mean}
+        steps.net_.l2 = 0.3 / 30 / mean
+        steps.net_.partial_fit(batch, y[rows], epochs=1)
+    np.testing.assert_allclose(model.predict(X), steps.predict(X), rtol=1e-12)
+
+
+def test_class_weights_count_across_calls_of_partial_fit(X, target):
+    labels = (target > 0).astype(int)
+
+    def fit(class_weight):
+        model = quick(TangentPropClassifier, class_weight=class_weight, lr=0.01)
+        for _ in range(30):
+            for label in (0, 1):
+                rows = labels == label
+                model.partial_fit(X[rows], labels[rows], classes=[0, 1])
+        return model.predict_proba(X)[:, 1].mean()
+
+    assert fit({1: 10.0}) > fit(None) + 0.1 > fit({0: 10.0}) + 0.2
+
+
+def test_partial_fit_does_not_take_balanced_classes(X, labels):
+    with pytest.raises(ValueError, match="class_weight='balanced' does not go with partial_fit"):
+        quick(TangentPropClassifier, class_weight="balanced").partial_fit(X, labels, classes=[0, 1])
+
+
+def test_partial_fit_keeps_what_tangents_learned(X, target):
+    model = quick(TangentPropRegressor, FeatureTangents()).partial_fit(X, target)
+    first = model.tangents_
+    assert model.partial_fit(100 * X, target).tangents_ is first
+    model = pickle.loads(pickle.dumps(model))
+    first = model.tangents_
+    assert model.partial_fit(100 * X, target).tangents_ is first
+    other = model.set_params(tangents=FeatureTangents([0])).partial_fit(X, target).tangents_
+    assert other(X).shape == (60, 1, 4)
+
+
+def test_a_first_call_of_partial_fit_that_fails_does_not_count(X, labels):
+    model = quick(TangentPropClassifier)
+    with pytest.raises(ValueError, match="NaN"):
+        model.partial_fit(np.nan * X, labels, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match="classes must be passed on the first call"):
+        model.partial_fit(X, labels)
+
+
+@BOTH
+def test_a_warm_start_that_diverges_leaves_the_model(estimator, X, three_labels):
+    model = quick(estimator, optimizer="sgd", warm_start=True).fit(X, three_labels)
+    before = predictions(model, X)
+    with pytest.raises(ValueError, match="Training diverged"):
+        model.set_params(lr=1e200).fit(X * 1e3, three_labels)
+    np.testing.assert_array_equal(predictions(model, X), before)
+    assert model.n_iter_ == 5
+
+
+def test_an_epoch_without_batches(X, target):
+    model = quick(
+        TangentPropRegressor, iterator_train__batch_size=100, iterator_train__drop_last=True
+    )
+    with pytest.raises(ValueError, match="over the training samples yielded no batch"):
+        model.fit(X, target)
 
 
 def test_partial_fit_after_a_small_first_chunk_takes_full_batches(X, target):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from abc import ABC, abstractmethod
 
@@ -33,7 +34,7 @@ from sktangent.estimators.schedule import Schedule, plan
 from sktangent.estimators.tangent_data import moments
 from sktangent.estimators.training_rows import TangentRows, keep_or_compute, take_rows
 from sktangent.net import TangentPropNet
-from sktangent.stopping import Stopping
+from sktangent.stopping import Stopping, unchanged_on_failure
 
 _PREDICT_BATCH_SIZE = 4096
 _N_PROBES = 2
@@ -139,12 +140,15 @@ class TangentPropEstimator(FittedNet, ABC):
             if fresh:
                 self._fit_preprocessor(frame_or(given, X), y, train)
                 self._x_scale = None
-            self._fit_tangents(frame_or(given, X), y, train)
+            if not self._keeps_tangents(fresh, incremental):
+                self._fit_tangents(frame_or(given, X), y, train)
             if derivatives is not None and self._x_scale is None:
                 self._x_scale = moments(X[train].reshape(len(X[train]), -1), weight[train])[1]
+            if fresh or not incremental:
+                self._mean_weight = weight[train].mean()
             inputs = {
                 "x": self._preprocess(given, X),
-                **_relative_weight(weight, train, X.dtype),
+                **_relative_weight(weight, self._mean_weight, X.dtype),
             }
             budget = self._memory_budget()
             train_inputs = take_rows(inputs, train, budget)
@@ -159,20 +163,18 @@ class TangentPropEstimator(FittedNet, ABC):
                 net=None if fresh else self.net_,
             )
             if fresh:
-                net = self._new_net(inputs["x"], target, weight[train], device, schedule)
+                net = self._new_net(inputs["x"], target, device, schedule)
             else:
-                net = self._old_net(weight[train], schedule)
+                net = self._old_net(schedule)
             if fresh and find is not None:
                 self._check_activations(net.module_, torch.tensor(inputs["x"][:1], device=device))
             net.train_split = _fixed_split(inputs, target, valid)
-            try:
-                net.partial_fit(
-                    _plain_or_dict(train_inputs),
-                    target[train],
-                    epochs=1 if incremental else schedule.epochs,
-                )
-            finally:
-                net.train_split = None
+            epochs = 1 if incremental else schedule.epochs
+            with contextlib.nullcontext() if fresh else unchanged_on_failure(net):
+                try:
+                    net.partial_fit(_plain_or_dict(train_inputs), target[train], epochs=epochs)
+                finally:
+                    net.train_split = None
         self.net_ = net
         return self
 
@@ -224,9 +226,15 @@ class TangentPropEstimator(FittedNet, ABC):
         if self.preprocessor is not None:
             self.preprocessor_ = clone(self.preprocessor).fit(_safe_indexing(X, train), y[train])
 
+    def _keeps_tangents(self, fresh: bool, incremental: bool) -> bool:
+        """Tell whether ``tangents_`` stays as the first call of ``partial_fit`` has left it."""
+        is_same = getattr(self, "_tangents_fitted", None) is self.tangents
+        return incremental and not fresh and is_same
+
     def _fit_tangents(self, X, y: np.ndarray, train) -> None:
         """Keep the ``tangents`` callable, fitted on the samples as they were given if it can be."""
         vars(self).pop("tangents_", None)
+        self._tangents_fitted = self.tangents
         if self.tangents is not None:
             self.tangents_ = self.tangents
             if hasattr(self.tangents, "fit"):
@@ -245,7 +253,7 @@ class TangentPropEstimator(FittedNet, ABC):
             return None
         return TangentRows(self, frame, X, tangents, derivatives)
 
-    def _new_net(self, X, target, weight, device, schedule: Schedule) -> TangentPropNet:
+    def _new_net(self, X, target, device, schedule: Schedule) -> TangentPropNet:
         skorch_params = self._get_skorch_params()
         module_params = _pop_prefixed(skorch_params, "module__")
         mlp_params = {
@@ -260,7 +268,7 @@ class TangentPropEstimator(FittedNet, ABC):
         net = TangentPropNet(
             module,
             **{
-                **optimizer_params(schedule.optimizer, self._l2(weight, schedule), module),
+                **optimizer_params(schedule.optimizer, self._l2(schedule), module),
                 **{f"criterion__{key}": value for key, value in self._criterion_params().items()},
                 **self._changing_params(schedule),
                 "iterator_train__random_state": self._random_state,
@@ -274,7 +282,7 @@ class TangentPropEstimator(FittedNet, ABC):
         check_criterion(net.criterion_, outputs, torch.as_tensor(target[:_N_PROBES], device=device))
         return net
 
-    def _old_net(self, weight, schedule: Schedule) -> TangentPropNet:
+    def _old_net(self, schedule: Schedule) -> TangentPropNet:
         """Tell the net of the last fit what has changed since."""
         net, skorch_params = self.net_, self._get_skorch_params()
         params = {**self._changing_params(schedule), **skorch_params}
@@ -283,7 +291,7 @@ class TangentPropEstimator(FittedNet, ABC):
         net.iterator_train__shuffle = params["iterator_train__shuffle"]
         net.set_params(**{name: params[name] for name in _SET_ON_OLD_NET})
         set_lr(net, schedule.lr, given=skorch_params)
-        set_l2(net, self._l2(weight, schedule), given=skorch_params)
+        set_l2(net, self._l2(schedule), given=skorch_params)
         stopping = dict(net.callbacks_).get("stopping")
         if isinstance(stopping, Stopping):
             stopping.set_params(**self._stopping(schedule).get_params())
@@ -302,8 +310,8 @@ class TangentPropEstimator(FittedNet, ABC):
             "verbose": self.verbose,
         }
 
-    def _l2(self, weight: np.ndarray, schedule: Schedule) -> float:
-        return float(self.alpha / schedule.batch_size / weight.mean())
+    def _l2(self, schedule: Schedule) -> float:
+        return float(self.alpha / schedule.batch_size / self._mean_weight)
 
     def _stopping(self, schedule: Schedule) -> Stopping:
         return Stopping(
@@ -315,11 +323,10 @@ class TangentPropEstimator(FittedNet, ABC):
         )
 
 
-def _relative_weight(weight: np.ndarray, train, dtype: np.dtype) -> dict[str, np.ndarray]:
-    counted = weight[weight > 0]
-    if counted.min() == counted.max():
+def _relative_weight(weight: np.ndarray, mean: float, dtype: np.dtype) -> dict[str, np.ndarray]:
+    if np.allclose(weight[weight > 0], mean, rtol=1e-9, atol=0):
         return {}
-    return {"sample_weight": (weight / weight[train].mean()).astype(dtype)}
+    return {"sample_weight": (weight / mean).astype(dtype)}
 
 
 def _fixed_split(inputs: dict[str, np.ndarray], target: np.ndarray, valid: np.ndarray | None):

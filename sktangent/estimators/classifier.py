@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import ClassifierMixin, _fit_context
-from sklearn.utils import compute_sample_weight
+from sklearn.utils import compute_class_weight, compute_sample_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import (
     _check_partial_fit_first_call,
@@ -40,6 +40,7 @@ penalty_on : {"logits", "log_proba", "proba"}, default="logits"
     Which output the derivative is taken of.
 class_weight : dict, "balanced", list of dict or None, default=None
     A factor for each class, multiplied into the weights of its samples, as in scikit-learn.
+    ``partial_fit`` takes no "balanced".
 """,
             auto='"adam".',
             criterion='"cross_entropy", for multilabel targets "binary_cross_entropy"',
@@ -147,6 +148,8 @@ class_weight : dict, "balanced", list of dict or None, default=None
     def partial_fit(self, X, y, classes=None, sample_weight=None, tangents=None, derivatives=None):
         """Train for one epoch, from where training stands.
 
+        The first call fits the preprocessor and the tangents, if they have a ``fit``.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
@@ -156,7 +159,7 @@ class_weight : dict, "balanced", list of dict or None, default=None
         classes : array-like of shape (n_classes,), default=None
             All labels that will ever come; needed in the first call.
         sample_weight : array-like of shape (n_samples,), default=None
-            The weight of each sample. None: ones.
+            The weight of each sample, relative to the mean in the first call. None: ones.
         tangents : array-like of shape (n_samples, n_tangents, *input_shape), default=None
             The samples' tangent vectors, in place of the ``tangents`` callable.
         derivatives : array-like, default=None
@@ -172,8 +175,16 @@ class_weight : dict, "balanced", list of dict or None, default=None
         ValueError, TypeError
             If a parameter or an array is not as described, or if training diverges.
         """
-        _check_partial_fit_first_call(self, classes)
         fresh = not hasattr(self, "net_")
+        if fresh:  # a first call that failed does not count
+            vars(self).pop("classes_", None)
+        _check_partial_fit_first_call(self, classes)
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                f"class_weight={self.class_weight!r} does not go with partial_fit, which sees a "
+                "part of the samples; pass a dict, made from all labels by "
+                "sklearn.utils.compute_class_weight for example."
+            )
         return self._fit(
             X, y, sample_weight, tangents, derivatives, fresh, incremental=True, classes=classes
         )
@@ -360,7 +371,13 @@ class_weight : dict, "balanced", list of dict or None, default=None
         return np.searchsorted(self.classes_, y)
 
     def _target_weight(self, y: np.ndarray) -> np.ndarray | float:
-        return 1.0 if self.class_weight is None else compute_sample_weight(self.class_weight, y)
+        if self.class_weight is None:
+            return 1.0
+        if self._multilabel or isinstance(self.class_weight, str):
+            return compute_sample_weight(self.class_weight, y)
+        # a class may be absent from a part of the samples
+        weight = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        return weight[np.searchsorted(self.classes_, y)]
 
     def _stratify(self, y: np.ndarray) -> np.ndarray | None:
         return None if self._multilabel else y

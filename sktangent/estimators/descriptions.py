@@ -51,7 +51,7 @@ tangents : callable, default=None
     tangents together take more memory than scikit-learn's ``working_memory`` (1 GiB, see
     :func:`sklearn.set_config`), they are computed anew for each batch; the model stays the same.
 penalty_weight : float, default=1.0
-    w. At 0 the tangents are not computed.
+    w. At 0 the tangents are not computed, and training goes as it does without any.
 n_projections : int, default=None
     None: the penalty is exact. An int k: in every step each sample's tangents are replaced by k
     random combinations of them, which estimate the same penalty without bias, at a cost that does

@@ -153,6 +153,8 @@ derivative_weight : array-like of shape (n_tangents,), default=None
     def partial_fit(self, X, y, sample_weight=None, tangents=None, derivatives=None):
         """Train for one epoch, from where training stands.
 
+        The first call fits the preprocessor and the tangents, if they have a ``fit``.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
@@ -160,7 +162,7 @@ derivative_weight : array-like of shape (n_tangents,), default=None
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             The targets. The first call fixes the scale of ``normalize_y``.
         sample_weight : array-like of shape (n_samples,), default=None
-            The weight of each sample. None: ones.
+            The weight of each sample, relative to the mean in the first call. None: ones.
         tangents : array-like of shape (n_samples, n_tangents, *input_shape), default=None
             The samples' tangent vectors, in place of the ``tangents`` callable.
         derivatives : array-like, default=None
