@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import torch
 
+from sktangent.propagation.chains import find_chain
 from sktangent.propagation.dual import Dual, is_dual
 
 
@@ -24,7 +25,9 @@ def propagate(
     own ``forward`` runs once, on a value that holds samples and tangents: a linear function maps
     the tangents as it maps the samples, bias left out, and an elementwise one scales them by its
     slope [1]_. Functions without a rule (see :func:`register_rule`) go through automatic
-    differentiation, one by one.
+    differentiation, one by one. Linear layers with common activations between them, in a plain
+    ``Sequential`` or an :class:`~sktangent.modules.MLP`, are followed in one piece, which gives the
+    same sooner.
 
     The module's mode decides, as in a plain pass: in training, batch normalization uses the
     statistics of the batch, which are constants with respect to a sample's tangents, and dropout
@@ -83,6 +86,9 @@ def propagate(
     _check_samples(x)
     _check_tangents(tangents, x)
     module = _uncompiled(module)
+    chain = find_chain(module, x, tangents)
+    if chain is not None:
+        return chain(x, tangents)
     with torch.inference_mode(False), torch.enable_grad(), _eager():
         out = module(_load(x, tangents))
     y, dy = _parts(out, tangents.shape[1])

@@ -1,0 +1,306 @@
+r"""Linear layers with activations between them, propagated as one function.
+
+The rules leave it to autograd to go back through every small step; for the most common network,
+the multilayer perceptron, that costs more than it needs to. Here the way back is written out. With
+:math:`h_0 = x`, :math:`\dot h_0 = \tau`, a layer is
+
+.. math:: a_l = W_l h_{l-1} + b_l, \quad \dot a_l = W_l \dot h_{l-1}, \qquad
+          h_l = f(a_l), \quad \dot h_l = f'(a_l)\,\dot a_l,
+
+and with a bar for the gradient of the loss, summed over the tangents of a sample,
+
+.. math:: \bar{\dot a}_l = f'(a_l)\,\bar{\dot h}_l, \quad
+          \bar a_l = f'(a_l)\,\bar h_l + f''(a_l) \sum_t \dot a_{lt}\,\bar{\dot h}_{lt}, \qquad
+          \bar W_l = \bar a_l h_{l-1}^T + \sum_t \bar{\dot a}_{lt}\,\dot h_{l-1,t}^T,
+
+the algorithm of Simard, Victorri, LeCun, Denker, *Tangent Prop*, NIPS 1991, section 3.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn.modules.module import _has_any_global_hook
+
+from sktangent.modules import MLP
+from sktangent.propagation.dual import _RULES, Dual
+from sktangent.propagation.rules import activations as _activations  # noqa: F401  (registers them)
+from sktangent.propagation.rules import linear as _linear  # noqa: F401
+
+# Activations --------------------------------------------------------------------------------------
+
+
+Derivatives = tuple[Tensor, Tensor, Tensor | None]
+
+
+class _Activation(NamedTuple):
+    """An activation by its torch function, and by its value, slope and curvature.
+
+    ``derivatives`` takes a and returns f(a), f'(a) and f''(a), None where it is zero everywhere.
+    """
+
+    function: Callable[[Tensor], Tensor]
+    derivatives: Callable[[Tensor], Derivatives]
+
+
+def _relu(a: Tensor) -> Derivatives:
+    return torch.relu(a), (a > 0).to(a.dtype), None
+
+
+def _tanh(a: Tensor) -> Derivatives:
+    h = torch.tanh(a)
+    slope = 1 - h * h
+    return h, slope, (-2 * h).mul_(slope)
+
+
+def _sigmoid(a: Tensor) -> Derivatives:
+    h = torch.sigmoid(a)
+    slope = h * (1 - h)
+    return h, slope, slope * (1 - 2 * h)
+
+
+def _silu(a: Tensor) -> Derivatives:
+    sigmoid = torch.sigmoid(a)
+    h, rest = a * sigmoid, 1 - sigmoid
+    slope = torch.addcmul(sigmoid, h, rest)
+    # sigmoid * rest * (2 + a * (1 - 2 * sigmoid))
+    return h, slope, (rest * sigmoid).mul_(a - 2 * h + 2)
+
+
+def _gelu(a: Tensor) -> Derivatives:
+    half_square = (a * a).mul_(0.5)
+    density = torch.exp(-half_square).mul_(1 / math.sqrt(2 * math.pi))
+    below = torch.erf(a * math.sqrt(0.5)).add_(1).mul_(0.5)
+    return a * below, torch.addcmul(below, a, density), density.mul_(2 - 2 * half_square)
+
+
+_ACTIVATIONS: dict[type[nn.Module], _Activation] = {
+    nn.GELU: _Activation(F.gelu, _gelu),
+    nn.ReLU: _Activation(F.relu, _relu),
+    nn.Sigmoid: _Activation(torch.sigmoid, _sigmoid),
+    nn.SiLU: _Activation(F.silu, _silu),
+    nn.Tanh: _Activation(torch.tanh, _tanh),
+}
+_FUNCTIONS = [F.linear, *(activation.function for activation in _ACTIVATIONS.values())]
+_OWN_RULES = {function: _RULES[function] for function in _FUNCTIONS}
+
+
+# Which modules ------------------------------------------------------------------------------------
+
+
+class Chain(NamedTuple):
+    """Linear layers, each with its activation, or None where there is none.
+
+    Parameters
+    ----------
+    linear : list of nn.Linear
+        The layers.
+    activations : tuple of _Activation or None
+        What follows each of them.
+    """
+
+    linear: list[nn.Linear]
+    activations: tuple[_Activation | None, ...]
+
+    def __call__(self, x: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the output and its derivatives, as ``propagate`` does."""
+        params = [p for layer in self.linear for p in (layer.weight, layer.bias)]
+        if torch.is_grad_enabled():
+            return _Propagation.apply(self.activations, x, tangents, *params)
+        return _go_forward(self.activations, x, tangents, params)[:2]
+
+
+def find_chain(module: Callable, x: Tensor, tangents: Tensor) -> Chain | None:
+    """Find the chain that a module consists of, if it consists of one and nothing looks inside.
+
+    Parameters
+    ----------
+    module : callable
+        A module.
+    x, tangents : torch.Tensor
+        What is to be propagated.
+
+    Returns
+    -------
+    chain : Chain or None
+        None: the module must go through the rules.
+    """
+    forward = getattr(type(module), "forward", None)
+    if forward not in (nn.Sequential.forward, MLP.forward) or _is_watched(module):
+        return None
+    layers = list(module)
+    flattens = forward is MLP.forward
+    if (
+        layers
+        and type(layers[0]) is nn.Flatten
+        and (layers[0].start_dim, layers[0].end_dim) == (1, -1)
+    ):
+        flattens = not _is_watched(layers.pop(0))
+    if x.ndim < 2 or (x.ndim > 2 and not flattens) or not _is_ordinary(x, tangents):
+        return None
+    return _as_chain(layers, x.dtype)
+
+
+def _as_chain(layers: list[nn.Module], dtype: torch.dtype) -> Chain | None:
+    linear: list[nn.Linear] = []
+    activations: list[_Activation | None] = []
+    for layer in layers:
+        kind = type(layer)
+        if _is_watched(layer):
+            return None
+        if kind is nn.Linear and _holds_tensors(layer, dtype):
+            linear.append(layer)
+            activations.append(None)
+        elif kind in _ACTIVATIONS and activations and activations[-1] is None:
+            activations[-1] = _ACTIVATIONS[kind]
+            if getattr(layer, "approximate", "none") != "none":
+                return None
+        elif kind is not nn.Identity:
+            return None
+    ends_linear = activations and activations[-1] is None
+    return Chain(linear, tuple(activations)) if ends_linear else None
+
+
+def _is_watched(module: nn.Module) -> bool:
+    """Tell whether a module has hooks, or a forward of its own."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or "forward" in vars(module)
+    )
+
+
+def _holds_tensors(layer: nn.Linear, dtype: torch.dtype) -> bool:
+    params = (layer.weight,) if layer.bias is None else (layer.weight, layer.bias)
+    return all(type(p) in (nn.Parameter, Tensor) and p.dtype is dtype for p in params)
+
+
+def _is_ordinary(x: Tensor, tangents: Tensor) -> bool:
+    """Tell whether neither a mode nor a transformation wants to see the single functions."""
+    return (
+        type(x) in (Tensor, nn.Parameter)
+        and type(tangents) in (Tensor, nn.Parameter)
+        and not x.is_inference()
+        and not tangents.is_inference()
+        and forward_ad._current_level < 0
+        and torch._C._functorch.peek_interpreter_stack() is None
+        and not torch._C._is_torch_function_mode_enabled()
+        and torch._C._len_torch_dispatch_stack() == 0
+        and not torch.is_autocast_enabled(x.device.type)
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and not _has_any_global_hook()
+        and all(_RULES[function] is rule for function, rule in _OWN_RULES.items())
+    )
+
+
+# Forward and back ---------------------------------------------------------------------------------
+
+
+class _Layer(NamedTuple):
+    """What the way back needs of a layer: what went in, and of its activation, if there is one.
+
+    Of tangents that are the same for all samples, only those of one.
+    """
+
+    h: Tensor
+    dh: Tensor
+    da: Tensor | None
+    slope: Tensor | None
+    curvature: Tensor | None
+
+
+class _Propagation(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, activations, x, tangents, *params):
+        y, dy, layers = _go_forward(activations, x, tangents, params)
+        ctx.activations = activations
+        ctx.n_inputs = 2 + len(params)
+        ctx.save_for_backward(x, tangents, *params, *itertools.chain(*layers))
+        return y, dy
+
+    @staticmethod
+    def backward(ctx, y_bar, dy_bar):
+        saved, needed = ctx.saved_tensors, ctx.needs_input_grad[1:]
+        inputs = saved[: ctx.n_inputs]
+        if torch.is_grad_enabled():
+            return None, *_differentiable_gradients(ctx.activations, inputs, needed, y_bar, dy_bar)
+        size = len(_Layer._fields)
+        layers = [_Layer(*saved[i : i + size]) for i in range(ctx.n_inputs, len(saved), size)]
+        return None, *_go_back(inputs, needed, layers, y_bar, dy_bar)
+
+
+def _go_forward(activations, x: Tensor, tangents: Tensor, params) -> tuple[Tensor, Tensor, list]:
+    n_samples = len(x)
+    is_repeated = n_samples > 1 and tangents.stride(0) == 0
+    h, dh = x.flatten(1), (tangents[:1] if is_repeated else tangents).flatten(2)
+    layers = []
+    for activation, weight, bias in zip(activations, params[::2], params[1::2], strict=True):
+        a, da = F.linear(h, weight, bias), F.linear(dh, weight)
+        if activation is None:
+            layers.append(_Layer(h, dh, None, None, None))
+            h, dh = a, da
+        else:
+            value, slope, curvature = activation.derivatives(a)
+            layers.append(_Layer(h, dh, None if curvature is None else da, slope, curvature))
+            h, dh = value, da * slope.unsqueeze(1)
+    if len(dh) < n_samples:
+        dh = dh.repeat(n_samples, 1, 1)
+    return h, dh, layers
+
+
+def _go_back(inputs, needed, layers: list[_Layer], a_bar: Tensor, da_bar: Tensor) -> list:
+    x, tangents, *params = inputs
+    grads: list[Tensor | None] = [None] * len(inputs)
+    for i in reversed(range(len(layers))):
+        weight_at, bias_at = 2 + 2 * i, 3 + 2 * i
+        if needed[weight_at]:
+            grads[weight_at] = _weight_gradient(layers[i], a_bar, da_bar)
+        if needed[bias_at]:
+            grads[bias_at] = a_bar.sum(0)
+        if not any(needed[:weight_at]):
+            break
+        h_bar, dh_bar = a_bar.mm(params[2 * i]), torch.matmul(da_bar, params[2 * i])
+        if i == 0:
+            grads[0], grads[1] = h_bar.view(x.shape), dh_bar.view(tangents.shape)
+        else:
+            a_bar, da_bar = _through_activation(layers[i - 1], h_bar, dh_bar)
+    return grads
+
+
+def _through_activation(layer: _Layer, h_bar: Tensor, dh_bar: Tensor) -> tuple[Tensor, Tensor]:
+    if layer.slope is None:
+        return h_bar, dh_bar
+    a_bar = h_bar.mul_(layer.slope)
+    if layer.curvature is not None:
+        a_bar.addcmul_(layer.curvature, (layer.da * dh_bar).sum(1))
+    return a_bar, dh_bar.mul_(layer.slope.unsqueeze(1))
+
+
+def _weight_gradient(layer: _Layer, a_bar: Tensor, da_bar: Tensor) -> Tensor:
+    if len(layer.dh) < len(da_bar):
+        da_bar = da_bar.sum(0, keepdim=True)
+    gradient = da_bar.flatten(0, 1).t().mm(layer.dh.flatten(0, 1))
+    return gradient.addmm_(a_bar.t(), layer.h)
+
+
+def _differentiable_gradients(activations, inputs, needed, y_bar, dy_bar) -> list:
+    """Go back by autograd, over the rules, for gradients that are differentiated again."""
+    x, tangents, *params = inputs
+    value = Dual(x.clone(), tangents.transpose(0, 1).clone()).flatten(1)
+    for activation, weight, bias in zip(activations, params[::2], params[1::2], strict=True):
+        value = F.linear(value, weight, bias)
+        value = value if activation is None else activation.function(value)
+    wanted = [tensor for tensor, is_needed in zip(inputs, needed, strict=True) if is_needed]
+    outputs, bars = (value.primal, value.tangents.transpose(0, 1)), (y_bar, dy_bar)
+    found = iter(torch.autograd.grad(outputs, wanted, bars, create_graph=True, allow_unused=True))
+    return [next(found) if is_needed else None for is_needed in needed]

@@ -1,0 +1,254 @@
+"""Linear layers and activations in one piece: the same as by the rules, back and twice back too."""
+
+import contextlib
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations
+
+from sktangent.modules import MLP
+from sktangent.propagation import propagate, register_rule
+from sktangent.propagation.chains import find_chain
+from sktangent.propagation.dual import _RULES, Dual
+
+
+def draw(*shape):
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+def chain(*layers):
+    return nn.Sequential(*layers).double()
+
+
+ACTIVATIONS = [nn.GELU, nn.ReLU, nn.Sigmoid, nn.SiLU, nn.Tanh]
+CHAINS = {
+    **{
+        act.__name__: lambda act=act: chain(nn.Linear(3, 5), act(), nn.Linear(5, 2))
+        for act in ACTIVATIONS
+    },
+    "two hidden layers": lambda: chain(
+        nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 4), nn.GELU(), nn.Linear(4, 2)
+    ),
+    "no bias": lambda: chain(nn.Linear(3, 5, bias=False), nn.SiLU(), nn.Linear(5, 2, bias=False)),
+    "no activation": lambda: chain(nn.Linear(3, 5), nn.Identity(), nn.Linear(5, 2)),
+    "one layer": lambda: chain(nn.Linear(3, 2)),
+    "in place": lambda: chain(nn.Linear(3, 5), nn.ReLU(inplace=True), nn.Linear(5, 2)),
+    "MLP": lambda: MLP(3, 2, (6, 4), "tanh").double(),
+    "flattened": lambda: chain(nn.Flatten(), nn.Linear(3, 5), nn.GELU(), nn.Linear(5, 2)),
+    "shared": lambda: (lambda layer: chain(nn.Linear(3, 4), layer, nn.Tanh(), layer))(
+        nn.Linear(4, 4)
+    ),
+}
+every_chain = pytest.mark.parametrize("build", CHAINS.values(), ids=CHAINS)
+
+
+def by_rules(module, x, tangents):
+    return propagate(lambda x: module(x), x, tangents)
+
+
+def gradients(propagation, module, x, tangents, **kwargs):
+    y, dy = propagation(module, x, tangents)
+    wanted = [p for p in (x, tangents, *module.parameters()) if p.requires_grad]
+    loss = (y.exp().sum() + (dy * dy.detach().cos()).sum() + (dy**2).sum()) / 3
+    return (y, dy, *torch.autograd.grad(loss, wanted, **kwargs))
+
+
+def assert_same(module, x, tangents):
+    assert find_chain(module, x, tangents) is not None
+    torch.testing.assert_close(
+        gradients(propagate, module, x, tangents), gradients(by_rules, module, x, tangents)
+    )
+
+
+@every_chain
+@pytest.mark.parametrize("n_tangents", [1, 4])
+def test_values_and_gradients_are_those_of_the_rules(build, n_tangents):
+    assert_same(build(), draw(7, 3), draw(7, n_tangents, 3))
+    assert_same(build(), draw(7, 3).requires_grad_(), draw(7, n_tangents, 3).requires_grad_())
+
+
+@every_chain
+def test_derivatives_against_finite_differences(build):
+    module, x, tangents = build(), draw(4, 3).requires_grad_(), draw(4, 2, 3).requires_grad_()
+    inputs = (x, tangents, *module.parameters())
+
+    def outputs(x, tangents, *params):
+        return propagate(module, x, tangents)
+
+    torch.autograd.gradcheck(outputs, inputs)
+    torch.autograd.gradgradcheck(outputs, inputs)
+
+
+@every_chain
+def test_tangents_that_are_the_same_for_all_samples(build):
+    basis = torch.eye(3, dtype=torch.float64)
+    assert_same(build(), draw(7, 3), basis.expand(7, 3, 3))
+    assert_same(build(), draw(7, 3).requires_grad_(), basis.requires_grad_().expand(7, 3, 3))
+    assert_same(build(), draw(1, 3), basis.expand(1, 3, 3))
+
+
+@pytest.mark.parametrize("frozen", [(0,), (0, 1), (2, 3), (0, 1, 2, 3), (1, 4)])
+def test_parameters_that_are_not_trained(frozen):
+    module = CHAINS["two hidden layers"]()
+    for i, parameter in enumerate(module.parameters()):
+        parameter.requires_grad_(i not in frozen)
+    assert_same(module, draw(7, 3), draw(7, 2, 3))
+    assert_same(module, draw(7, 3).requires_grad_(), draw(7, 2, 3))
+
+
+def test_images_are_flattened():
+    for module in (chain(nn.Flatten(), nn.Linear(12, 2)), MLP(12, 2, 4).double()):
+        x, tangents = draw(5, 3, 4).requires_grad_(), draw(5, 2, 3, 4).requires_grad_()
+        assert_same(module, x, tangents)
+
+
+def test_tangents_in_any_order_of_memory():
+    x, tangents = draw(3, 7).t(), draw(2, 7, 3).transpose(0, 1)
+    assert_same(CHAINS["GELU"](), x, tangents)
+    assert_same(CHAINS["GELU"](), x, tangents.requires_grad_())
+
+
+def test_going_back_twice_gives_the_same():
+    module, x, tangents = CHAINS["two hidden layers"](), draw(5, 3), draw(5, 2, 3)
+    y, dy = propagate(module, x, tangents)
+    loss = y.square().sum() + dy.square().sum()
+    found = [torch.autograd.grad(loss, module.parameters(), retain_graph=True) for _ in range(2)]
+    torch.testing.assert_close(*found, rtol=0, atol=0)
+
+
+def test_one_of_the_two_outputs_is_enough():
+    module, x, tangents = CHAINS["GELU"](), draw(5, 3), draw(5, 2, 3)
+    for index in (0, 1):
+        losses = [way(module, x, tangents)[index].square().sum() for way in (propagate, by_rules)]
+        found = [torch.autograd.grad(loss, module[0].weight)[0] for loss in losses]
+        torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_without_gradients(mode):
+    module, x, tangents = CHAINS["GELU"](), draw(5, 3), draw(5, 2, 3)
+    with mode():
+        found = propagate(module, x, tangents)
+    assert not any(part.requires_grad for part in found)
+    torch.testing.assert_close(found, by_rules(module, x, tangents), check_layout=False)
+
+
+class Own(nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def hooked(register, hook):
+    def build():
+        module = CHAINS["Tanh"]()
+        getattr(module[0], register)(hook)
+        return module
+
+    return build
+
+
+def patched():
+    module, other = CHAINS["Tanh"](), nn.Linear(3, 5).double()
+    module[0].forward = lambda x: other(x)
+    return module
+
+
+NO_CHAINS = {
+    "a forward hook": hooked("register_forward_hook", lambda module, args, y: 3 * y),
+    "a hook before": hooked("register_forward_pre_hook", lambda module, args: (args[0] + 1,)),
+    "a forward of its own": patched,
+    "a subclass": lambda: chain(Own(3, 5), nn.Tanh(), nn.Linear(5, 2)),
+    "a parametrization": lambda: chain(
+        parametrizations.weight_norm(nn.Linear(3, 5)), nn.Linear(5, 2)
+    ),
+    "another GELU": lambda: chain(nn.Linear(3, 5), nn.GELU("tanh"), nn.Linear(5, 2)),
+    "two activations": lambda: chain(nn.Linear(3, 5), nn.Tanh(), nn.SiLU(), nn.Linear(5, 2)),
+    "an activation at the end": lambda: chain(nn.Linear(3, 2), nn.Tanh()),
+    "an activation at the start": lambda: chain(nn.Tanh(), nn.Linear(3, 2)),
+    "another layer": lambda: chain(nn.Linear(3, 5), nn.LayerNorm(5), nn.Linear(5, 2)),
+    "nothing": chain,
+}
+
+
+@pytest.mark.parametrize("build", NO_CHAINS.values(), ids=NO_CHAINS)
+def test_other_modules_go_through_the_rules(build):
+    module, x, tangents = build(), draw(5, 3), draw(5, 2, 3)
+    assert find_chain(module, x, tangents) is None
+    y, dy = propagate(module, x, tangents)
+    torch.testing.assert_close(y, module(x))
+    torch.testing.assert_close(dy[:, 0], torch.func.jvp(module, (x,), (tangents[:, 0],))[1])
+
+
+def test_samples_of_more_axes_go_through_the_rules():
+    module, x, tangents = CHAINS["GELU"](), draw(5, 4, 3), draw(5, 2, 4, 3)
+    assert find_chain(module, x, tangents) is None
+    assert propagate(module, x, tangents)[1].shape == (5, 2, 4, 2)
+
+
+def test_modes_see_every_function():
+    module, x, tangents = CHAINS["GELU"](), draw(5, 3), draw(5, 2, 3)
+    modes = [
+        torch.autocast("cpu", torch.bfloat16),
+        torch.overrides.BaseTorchFunctionMode(),
+        torch.utils._python_dispatch.TorchDispatchMode(),
+        torch.autograd.forward_ad.dual_level(),
+    ]
+    for mode in modes:
+        with mode:
+            assert find_chain(module, x, tangents) is None
+    assert find_chain(module, x, tangents) is not None
+
+
+def test_transformations_of_functions():
+    module, x, tangents = CHAINS["GELU"](), draw(5, 3), draw(5, 2, 3)
+    expected = by_rules(module, x, tangents)
+    by_sample = torch.func.vmap(lambda x, t: propagate(module, x[None], t[None]))(x, tangents)
+    for found, wanted in zip(by_sample, expected, strict=True):
+        torch.testing.assert_close(found[:, 0], wanted)
+    ways = [
+        torch.func.jvp(lambda x, way=way: way(module, x, tangents)[1], (x,), (tangents[:, 0],))
+        for way in (propagate, by_rules)
+    ]
+    torch.testing.assert_close(*ways)
+
+
+@contextlib.contextmanager
+def rule_for(function):
+    before = _RULES[function]
+    try:
+        yield register_rule(function)
+    finally:
+        _RULES[function] = before
+
+
+def test_a_rule_of_the_users_own_is_followed():
+    module, x, tangents = CHAINS["ReLU"](), draw(5, 3), draw(5, 2, 3)
+    with rule_for(nn.functional.relu) as register:
+        register(lambda input, inplace=False: Dual(input.primal.relu(), input.tangents))
+        dy = propagate(module, x, tangents)[1]
+    torch.testing.assert_close(dy, tangents @ module[0].weight.T @ module[2].weight.T)
+
+
+def test_a_hook_for_all_modules_is_called():
+    seen = []
+    handle = nn.modules.module.register_module_forward_hook(lambda *args: seen.append(args[0]))
+    try:
+        propagate(CHAINS["GELU"](), draw(5, 3), draw(5, 2, 3))
+    finally:
+        handle.remove()
+    assert len(seen) == 4
+
+
+def test_wrong_samples_fail_as_they_do_in_the_module():
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        propagate(CHAINS["GELU"](), draw(5, 4), draw(5, 2, 4))
+    with pytest.raises(RuntimeError, match="dtype"):
+        propagate(CHAINS["GELU"](), draw(5, 3).float(), draw(5, 2, 3).float())
