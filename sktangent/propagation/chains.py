@@ -75,10 +75,10 @@ def _silu(a: Tensor) -> Derivatives:
 
 
 def _gelu(a: Tensor) -> Derivatives:
-    half_square = (a * a).mul_(0.5)
-    density = torch.exp(-half_square).mul_(1 / math.sqrt(2 * math.pi))
-    below = torch.erf(a * math.sqrt(0.5)).add_(1).mul_(0.5)
-    return a * below, torch.addcmul(below, a, density), density.mul_(2 - 2 * half_square)
+    square = a * a
+    density = (square * -0.5).exp_().mul_(1 / math.sqrt(2 * math.pi))
+    below = torch.special.ndtr(a)
+    return a * below, torch.addcmul(below, a, density), density.mul_(2 - square)
 
 
 _ACTIVATIONS: dict[type[nn.Module], _Activation] = {
@@ -111,7 +111,7 @@ class Chain(NamedTuple):
 
     def __call__(self, x: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the output and its derivatives, as ``propagate`` does."""
-        params = [p for layer in self.linear for p in (layer.weight, layer.bias)]
+        params = [p for layer in self.linear for p in layer._parameters.values()]
         if torch.is_grad_enabled():
             return _Propagation.apply(self.activations, x, tangents, *params)
         return _go_forward(self.activations, x, tangents, params)[:2]
@@ -180,8 +180,10 @@ def _is_watched(module: nn.Module) -> bool:
 
 
 def _holds_tensors(layer: nn.Linear, dtype: torch.dtype) -> bool:
-    params = (layer.weight,) if layer.bias is None else (layer.weight, layer.bias)
-    return all(type(p) in (nn.Parameter, Tensor) and p.dtype is dtype for p in params)
+    params = layer._parameters
+    return tuple(params) == ("weight", "bias") and all(
+        p is None or (type(p) is nn.Parameter and p.dtype is dtype) for p in params.values()
+    )
 
 
 def _is_ordinary(x: Tensor, tangents: Tensor) -> bool:
