@@ -253,9 +253,11 @@ class TangentPropNet(NetDerivatives, skorch.NeuralNet):
         if tangents is None:
             return self.infer(X, **fit_params), None
         x = self._part(X, "x")
-        if self.compile and not fit_params and type(self).infer is TangentPropNet.infer:
+        if fit_params or type(self).infer is not TangentPropNet.infer:
+            return propagate(lambda x: self.infer({**X, "x": x}, **fit_params), x, tangents)
+        if self.compile:
             return self._compiled_propagation()(x, tangents)
-        return propagate(lambda x: self.infer({**X, "x": x}, **fit_params), x, tangents)
+        return propagate(self.module_, x, tangents)
 
     def torch_compile(self, module: nn.Module, name: str) -> nn.Module:
         """Leave the module as it is; what is compiled is its propagation.

@@ -234,12 +234,21 @@ def test_arguments_of_fit_reach_forward():
     )
 
 
+class Normalized(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Linear(3, 8), nn.LayerNorm(8), nn.Linear(8, 1))
+
+
 def test_a_compiled_fit_is_the_same():
-    options = {"compile__backend": "aot_eager", "criterion__penalty_weight": 0.3}
+    options = {
+        "module": Normalized,
+        "compile__backend": "aot_eager",
+        "criterion__penalty_weight": 0.3,
+    }
     nets = [make_net(compile=compile, **options).fit(INPUTS, Y) for compile in (False, True)]
     plain, compiled = map(parameters_of, nets)
     torch.testing.assert_close(compiled, plain)
-    assert type(nets[1].module_) is Net
+    assert type(nets[1].module_) is Normalized
     copied = pickle.loads(pickle.dumps(nets[1]))
     np.testing.assert_array_equal(copied.predict(X), nets[1].predict(X))
     torch.testing.assert_close(

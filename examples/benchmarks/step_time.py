@@ -53,6 +53,11 @@ def mlp(*sizes, activation=nn.GELU):
     return nn.Sequential(*layers[:-1])
 
 
+def normalized_mlp():
+    hidden = [(nn.Linear(n_in, 256), nn.LayerNorm(256), nn.GELU()) for n_in in (784, 256)]
+    return nn.Sequential(*hidden[0], *hidden[1], nn.Linear(256, 10))
+
+
 def convolutional(normalize):
     layers = []
     for n_in, n_out in ((1, 16), (16, 32)):
@@ -69,6 +74,7 @@ CASES = {
     "gelu-small": ("mlp", lambda: mlp(64, 100, 10), 200, (64,)),
     "relu-256": ("mlp", lambda: mlp(784, 256, 256, 10, activation=nn.ReLU), 128, (784,)),
     "tanh-256": ("mlp", lambda: mlp(784, 256, 256, 10, activation=nn.Tanh), 128, (784,)),
+    "gelu-norm": ("mlp", normalized_mlp, 128, (784,)),
     "conv": ("conv", lambda: convolutional(False), 64, (1, 28, 28)),
     "conv-norm": ("conv", lambda: convolutional(True), 64, (1, 28, 28)),
 }
@@ -240,7 +246,7 @@ def main():
     print(f"torch {torch.__version__}, {options.threads} threads")
     title = f"exact penalty, {N_TANGENTS} tangents"
     table(title, options.only, exact_steps, lambda name: GOALS[CASES[name][0]], seconds)
-    compiled = [name for name in options.only if name in ("gelu-small", "gelu-256", "conv")]
+    compiled = [name for name in options.only if name in ("gelu-norm", "conv", "conv-norm")]
     title = "exact penalty, compiled"
     names = compiled[:1] if options.quick else compiled
     table(title, names, compiled_steps, lambda name: GOALS[CASES[name][0]], seconds)

@@ -11,6 +11,7 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
+from sktangent.propagation.chains import find_chain
 from sktangent.propagation.engine import propagate
 
 # full batches and the last one of an epoch, of this fit and of the next
@@ -24,7 +25,8 @@ class CompiledPropagation:
     given to :func:`torch.compile`. What ``forward`` does beside them (counters, draws from Python's
     own generators) happens once, while they are recorded. If recording or compiling fails, a
     warning says why, and the module runs uncompiled from then on; so does it for more than a few
-    shapes.
+    shapes. Chains of linear layers and activations run uncompiled on the CPU, where compiled code
+    takes longer.
 
     Parameters
     ----------
@@ -37,7 +39,7 @@ class CompiledPropagation:
     --------
     >>> import torch
     >>> from sktangent.propagation.compiling import CompiledPropagation
-    >>> compiled = CompiledPropagation(torch.nn.Tanh(), backend="eager")
+    >>> compiled = CompiledPropagation(torch.nn.LayerNorm(2), backend="eager")
     >>> y, dy = compiled(torch.zeros(3, 2), torch.ones(3, 1, 2))
     >>> dy.shape
     torch.Size([3, 1, 2])
@@ -50,6 +52,9 @@ class CompiledPropagation:
 
     def __call__(self, x: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the output and its derivatives, as ``propagate`` does."""
+        chain = find_chain(self.module, x, tangents) if x.device.type == "cpu" else None
+        if chain is not None:
+            return chain(x, tangents)
         is_mixed = torch.is_autocast_enabled(x.device.type)
         key = (x.shape, tangents.shape, x.dtype, x.device, is_mixed, self.module.training)
         if key not in self._functions and len(self._functions) < _MAX_SHAPES:

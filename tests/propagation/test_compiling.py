@@ -46,7 +46,7 @@ def images():
 
 
 MODULES = {
-    "mlp": lambda: nn.Sequential(nn.Flatten(), nn.Linear(72, 8), nn.GELU(), nn.Linear(8, 3)),
+    "mlp": lambda: nn.Sequential(nn.Flatten(), nn.Linear(72, 8), nn.ELU(), nn.Linear(8, 3)),
     "conv": lambda: nn.Sequential(nn.Conv2d(2, 3, 3), nn.SiLU(), nn.MaxPool2d(2), nn.Flatten()),
     "layer norm": lambda: nn.Sequential(nn.Flatten(), nn.LayerNorm(72), nn.Linear(72, 3)),
     "relu in place": lambda: nn.Sequential(nn.Flatten(), nn.Linear(72, 8), nn.ReLU(inplace=True)),
@@ -137,11 +137,23 @@ def test_a_forward_that_looks_at_its_data_runs_uncompiled():
             )
 
 
+def test_chains_are_not_compiled():
+    def broken(graph, inputs):
+        raise AssertionError("nothing is to be compiled")
+
+    module, x, tangents = nn.Sequential(nn.Linear(3, 2)), torch.randn(5, 3), torch.randn(5, 1, 3)
+    compiled = CompiledPropagation(module, backend=broken)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        found = compiled(x, tangents)
+    torch.testing.assert_close(found, propagate(module, x, tangents))
+
+
 def test_a_compiler_that_is_not_there_is_told_of():
     def broken(graph, inputs):
         raise RuntimeError("no compiler at hand")
 
-    module, x, tangents = nn.Linear(3, 2), torch.randn(5, 3), torch.randn(5, 1, 3)
+    module, x, tangents = nn.LayerNorm(3), torch.randn(5, 3), torch.randn(5, 1, 3)
     compiled = CompiledPropagation(module, backend=broken)
     with pytest.warns(UserWarning, match="no compiler at hand"):
         torch.testing.assert_close(compiled(x, tangents), propagate(module, x, tangents))
