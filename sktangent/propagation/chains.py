@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -31,6 +31,7 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from sktangent.modules import MLP
 from sktangent.propagation.dual import _RULES, Dual
+from sktangent.propagation.fusing import can_fuse
 from sktangent.propagation.rules import activations as _activations  # noqa: F401  (registers them)
 from sktangent.propagation.rules import linear as _linear  # noqa: F401
 
@@ -96,14 +97,14 @@ _OWN_RULES = {function: _RULES[function] for function in _FUNCTIONS}
 
 
 class Chain(NamedTuple):
-    """Linear layers, each with its activation, or None where there is none.
+    """Linear layers with activations between them.
 
     Parameters
     ----------
     linear : list of nn.Linear
         The layers.
     activations : tuple of _Activation or None
-        What follows each of them.
+        What follows each of them; None, as after the last: nothing.
     """
 
     linear: list[nn.Linear]
@@ -114,7 +115,9 @@ class Chain(NamedTuple):
         params = [p for layer in self.linear for p in layer._parameters.values()]
         if torch.is_grad_enabled():
             return _Propagation.apply(self.activations, x, tangents, *params)
-        return _go_forward(self.activations, x, tangents, params)[:2]
+        for last in _go_forward(self.activations, x, tangents, params):  # noqa: B007
+            pass
+        return _outputs(last, len(x))
 
 
 def find_chain(module: Callable, x: Tensor, tangents: Tensor) -> Chain | None:
@@ -194,11 +197,9 @@ def _is_ordinary(x: Tensor, tangents: Tensor) -> bool:
         and not x.is_inference()
         and not tangents.is_inference()
         and forward_ad._current_level < 0
-        and torch._C._functorch.peek_interpreter_stack() is None
         and not torch._C._is_torch_function_mode_enabled()
         and torch._C._len_torch_dispatch_stack() == 0
-        and not torch.is_autocast_enabled(x.device.type)
-        and not torch.compiler.is_compiling()
+        and can_fuse(x)
         and not torch.jit.is_tracing()
         and not _has_any_global_hook()
         and all(_RULES[function] is rule for function, rule in _OWN_RULES.items())
@@ -208,27 +209,27 @@ def _is_ordinary(x: Tensor, tangents: Tensor) -> bool:
 # Forward and back ---------------------------------------------------------------------------------
 
 
-class _Layer(NamedTuple):
-    """What the way back needs of a layer: what went in, and of its activation, if there is one.
+class _Hidden(NamedTuple):
+    """What comes out of a layer: values and tangents, and what the way back needs of how they came.
 
     Of tangents that are the same for all samples, only those of one.
     """
 
     h: Tensor
     dh: Tensor
-    da: Tensor | None
-    slope: Tensor | None
-    curvature: Tensor | None
+    da: Tensor | None = None
+    slope: Tensor | None = None
+    curvature: Tensor | None = None
 
 
 class _Propagation(torch.autograd.Function):
     @staticmethod
     def forward(ctx, activations, x, tangents, *params):
-        y, dy, layers = _go_forward(activations, x, tangents, params)
+        *hidden, last = _go_forward(activations, x, tangents, params)
         ctx.activations = activations
         ctx.n_inputs = 2 + len(params)
-        ctx.save_for_backward(x, tangents, *params, *itertools.chain(*layers))
-        return y, dy
+        ctx.save_for_backward(x, tangents, *params, *itertools.chain(*hidden))
+        return _outputs(last, len(x))
 
     @staticmethod
     def backward(ctx, y_bar, dy_bar):
@@ -236,33 +237,39 @@ class _Propagation(torch.autograd.Function):
         inputs = saved[: ctx.n_inputs]
         if torch.is_grad_enabled():
             return None, *_differentiable_gradients(ctx.activations, inputs, needed, y_bar, dy_bar)
-        size = len(_Layer._fields)
-        layers = [_Layer(*saved[i : i + size]) for i in range(ctx.n_inputs, len(saved), size)]
-        return None, *_go_back(inputs, needed, layers, y_bar, dy_bar)
+        size = len(_Hidden._fields)
+        hidden = [_Hidden(*saved[i : i + size]) for i in range(ctx.n_inputs, len(saved), size)]
+        return None, *_go_back(inputs, needed, hidden, y_bar, dy_bar)
 
 
-def _go_forward(activations, x: Tensor, tangents: Tensor, params) -> tuple[Tensor, Tensor, list]:
-    n_samples = len(x)
-    is_repeated = n_samples > 1 and tangents.stride(0) == 0
-    h, dh = x.flatten(1), (tangents[:1] if is_repeated else tangents).flatten(2)
-    layers = []
+def _as_rows(x: Tensor, tangents: Tensor) -> _Hidden:
+    is_repeated = len(x) > 1 and tangents.stride(0) == 0
+    return _Hidden(x.flatten(1), (tangents[:1] if is_repeated else tangents).flatten(2))
+
+
+def _go_forward(activations, x: Tensor, tangents: Tensor, params) -> Iterator[_Hidden]:
+    """Yield what comes out of each layer."""
+    value = _as_rows(x, tangents)
     for activation, weight, bias in zip(activations, params[::2], params[1::2], strict=True):
-        a, da = F.linear(h, weight, bias), F.linear(dh, weight)
-        if activation is None:
-            layers.append(_Layer(h, dh, None, None, None))
-            h, dh = a, da
-        else:
-            value, slope, curvature = activation.derivatives(a)
-            layers.append(_Layer(h, dh, None if curvature is None else da, slope, curvature))
-            h, dh = value, da * slope.unsqueeze(1)
-    if len(dh) < n_samples:
-        dh = dh.repeat(n_samples, 1, 1)
-    return h, dh, layers
+        a, da = F.linear(value.h, weight, bias), F.linear(value.dh, weight)
+        value = _Hidden(a, da) if activation is None else _activate(activation, a, da)
+        yield value
 
 
-def _go_back(inputs, needed, layers: list[_Layer], a_bar: Tensor, da_bar: Tensor) -> list:
+def _outputs(last: _Hidden, n_samples: int) -> tuple[Tensor, Tensor]:
+    dy = last.dh if len(last.dh) == n_samples else last.dh.repeat(n_samples, 1, 1)
+    return last.h, dy
+
+
+def _activate(activation: _Activation, a: Tensor, da: Tensor) -> _Hidden:
+    h, slope, curvature = activation.derivatives(a)
+    return _Hidden(h, da * slope.unsqueeze(1), None if curvature is None else da, slope, curvature)
+
+
+def _go_back(inputs, needed, hidden: list[_Hidden], a_bar: Tensor, da_bar: Tensor) -> list:
     x, tangents, *params = inputs
     grads: list[Tensor | None] = [None] * len(inputs)
+    layers = [_as_rows(x, tangents), *hidden]
     for i in reversed(range(len(layers))):
         weight_at, bias_at = 2 + 2 * i, 3 + 2 * i
         if needed[weight_at]:
@@ -275,11 +282,11 @@ def _go_back(inputs, needed, layers: list[_Layer], a_bar: Tensor, da_bar: Tensor
         if i == 0:
             grads[0], grads[1] = h_bar.view(x.shape), dh_bar.view(tangents.shape)
         else:
-            a_bar, da_bar = _through_activation(layers[i - 1], h_bar, dh_bar)
+            a_bar, da_bar = _through_activation(layers[i], h_bar, dh_bar)
     return grads
 
 
-def _through_activation(layer: _Layer, h_bar: Tensor, dh_bar: Tensor) -> tuple[Tensor, Tensor]:
+def _through_activation(layer: _Hidden, h_bar: Tensor, dh_bar: Tensor) -> tuple[Tensor, Tensor]:
     if layer.slope is None:
         return h_bar, dh_bar
     a_bar = h_bar.mul_(layer.slope)
@@ -288,7 +295,7 @@ def _through_activation(layer: _Layer, h_bar: Tensor, dh_bar: Tensor) -> tuple[T
     return a_bar, dh_bar.mul_(layer.slope.unsqueeze(1))
 
 
-def _weight_gradient(layer: _Layer, a_bar: Tensor, da_bar: Tensor) -> Tensor:
+def _weight_gradient(layer: _Hidden, a_bar: Tensor, da_bar: Tensor) -> Tensor:
     if len(layer.dh) < len(da_bar):
         da_bar = da_bar.sum(0, keepdim=True)
     gradient = da_bar.flatten(0, 1).t().mm(layer.dh.flatten(0, 1))
