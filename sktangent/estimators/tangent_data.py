@@ -142,6 +142,13 @@ def is_repeated(V: np.ndarray) -> bool:
     return V.strides[0] == 0
 
 
+def take_tangents(V: np.ndarray, rows: slice | np.ndarray) -> np.ndarray:
+    """Take some samples' tangents; of a view that repeats one sample's, a view."""
+    if isinstance(rows, slice) or not is_repeated(V):
+        return V[rows]
+    return np.broadcast_to(V[:1], (len(rows), *V.shape[1:]))
+
+
 def _distinct(V: np.ndarray) -> np.ndarray:
     """Leave out the copies in a view that repeats one sample's tangents."""
     return V[:1] if is_repeated(V) else V

@@ -17,6 +17,7 @@ from sktangent.estimators.tangent_data import (
     identity_tangents,
     is_repeated,
     scale_tangents,
+    take_tangents,
 )
 
 # samples whose tangents are computed at once, in bytes of X
@@ -79,7 +80,7 @@ class TangentRows:
 
     def _raw(self, rows: Rows) -> tuple[np.ndarray, object]:
         if isinstance(self._source, np.ndarray):
-            return self._source[rows], None
+            return take_tangents(self._source, rows), None
         return compute_tangents(self._source, self._X[rows])
 
     def _find_source(self, tangents) -> np.ndarray | Callable:
