@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sktangent.propagation import propagate
+from sktangent.propagation.fusing import is_watched
 
 _LOSSES: dict[str, type[nn.Module]] = {
     "squared_error": nn.MSELoss,
@@ -291,7 +292,8 @@ class TangentPropLoss(nn.Module):
     def _has_plain_losses(self) -> bool:
         """Tell whether torch can sum the losses itself, faster than it tells samples apart."""
         own = type(self).sample_losses is not TangentPropLoss.sample_losses
-        return type(self.loss) in _SUMS and self.loss.reduction == "none" and not own
+        is_plain = type(self.loss) in _SUMS and not is_watched(self.loss)
+        return is_plain and self.loss.reduction == "none" and not own
 
     def _check_target(self, y_pred: Tensor, y_true: Tensor) -> None:
         if y_pred.shape != y_true.shape and not self._takes_labels(y_true):

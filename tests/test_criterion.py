@@ -60,6 +60,16 @@ def test_a_loss_that_changes_is_followed(loss, y_true, changes):
     torch.testing.assert_close(criterion.data_term(Y_PRED, y_true, torch.ones(5)), expected)
 
 
+def test_a_loss_with_a_hook_or_another_forward_is_called():
+    y_true = draw(5, 3)
+    hooked, patched = TangentPropLoss(), TangentPropLoss()
+    hooked.loss.register_forward_hook(lambda module, args, losses: 3 * losses)
+    patched.loss.forward = lambda y_pred, y_true: 3 * (y_pred - y_true) ** 2
+    expected = 3 * TangentPropLoss().data_term(Y_PRED, y_true)
+    for criterion in (hooked, patched):
+        torch.testing.assert_close(criterion.data_term(Y_PRED, y_true), expected)
+
+
 def test_a_loss_set_by_a_subclass_is_used():
     class Absolute(TangentPropLoss):
         def __init__(self, **kwargs):

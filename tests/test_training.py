@@ -179,6 +179,23 @@ def test_partial_fit_keeps_what_tangents_learned(X, target):
     assert other(X).shape == (60, 1, 4)
 
 
+class FailsOnce(FeatureTangents):
+    failures = 1
+
+    def fit(self, X, y=None):
+        FailsOnce.failures -= 1
+        if FailsOnce.failures >= 0:
+            raise RuntimeError("not now")
+        return super().fit(X, y)
+
+
+def test_tangents_whose_fit_failed_are_fitted_again(X, target):
+    model = quick(TangentPropRegressor).partial_fit(X, target).set_params(tangents=FailsOnce())
+    with pytest.raises(RuntimeError, match="not now"):
+        model.partial_fit(X, target)
+    assert model.partial_fit(X, target).tangents_ is not model.tangents
+
+
 def test_a_first_call_of_partial_fit_that_fails_does_not_count(X, labels):
     model = quick(TangentPropClassifier)
     with pytest.raises(ValueError, match="NaN"):
@@ -254,6 +271,25 @@ def test_a_schedule_goes_on_in_partial_fit(X, target):
     model = quick(TangentPropRegressor, lr=0.1, callbacks=[schedule])
     assert [rates(model.partial_fit(X, target))[0] for _ in range(3)] == [0.05, 0.025, 0.0125]
     assert rates(model.set_params(lr=0.2).partial_fit(X, target)) == [0.1]
+
+
+def test_a_rate_that_a_scheduler_has_lowered_can_be_set_anew(X, target):
+    schedule = LRScheduler(
+        torch.optim.lr_scheduler.ReduceLROnPlateau,
+        monitor="train_loss",
+        patience=0,
+        threshold=10.0,
+    )
+    model = quick(TangentPropRegressor, warm_start=True, lr=0.01, callbacks=[schedule])
+    assert rates(model.fit(X, target))[0] < 0.001
+    model.set_params(lr=0.05, max_epochs=1).fit(X, target)
+    assert model.history_[-1]["event_lr"] == 0.05
+
+
+@pytest.mark.parametrize("size", [0, -5, None, 2.5])
+def test_wrong_batch_sizes_of_the_iterator(size, X, target):
+    with pytest.raises(ValueError, match="iterator_train__batch_size must be a positive integer"):
+        quick(TangentPropRegressor, iterator_train__batch_size=size).fit(X, target)
 
 
 @pytest.mark.parametrize("early", [True, False])

@@ -21,6 +21,7 @@ from sktangent.estimators.build import (
     build_module,
     check_criterion,
     check_module,
+    mark_own_lr,
     optimizer_params,
     resolve_device,
     resolve_dtype,
@@ -229,16 +230,16 @@ class TangentPropEstimator(FittedNet, ABC):
     def _keeps_tangents(self, fresh: bool, incremental: bool) -> bool:
         """Tell whether ``tangents_`` stays as the first call of ``partial_fit`` has left it."""
         is_same = getattr(self, "_tangents_fitted", None) is self.tangents
-        return incremental and not fresh and is_same
+        return incremental and not fresh and is_same and hasattr(self, "tangents_")
 
     def _fit_tangents(self, X, y: np.ndarray, train) -> None:
         """Keep the ``tangents`` callable, fitted on the samples as they were given if it can be."""
         vars(self).pop("tangents_", None)
-        self._tangents_fitted = self.tangents
         if self.tangents is not None:
             self.tangents_ = self.tangents
             if hasattr(self.tangents, "fit"):
                 self.tangents_ = clone(self.tangents).fit(_safe_indexing(X, train), y[train])
+        self._tangents_fitted = self.tangents
 
     def _memory_budget(self) -> float:
         """Tell how many bytes copies may take before rows are computed as they are needed."""
@@ -279,6 +280,7 @@ class TangentPropEstimator(FittedNet, ABC):
                 **skorch_params,
             },
         ).initialize()
+        mark_own_lr(net)
         check_criterion(net.criterion_, outputs, torch.as_tensor(target[:_N_PROBES], device=device))
         return net
 

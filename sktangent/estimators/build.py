@@ -166,6 +166,13 @@ def set_l2(net: TangentPropNet, l2: float, given: Collection[str]) -> None:
                 group["weight_decay"] = l2
 
 
+def mark_own_lr(net: TangentPropNet) -> None:
+    """Note in a new net's parameter groups whether their learning rate is the net's."""
+    lr = getattr(net, "optimizer__lr", net.lr)
+    for group in net.optimizer_.param_groups:
+        group["follows_lr"] = group["lr"] == lr
+
+
 def set_lr(net: TangentPropNet, lr: float, given: Mapping[str, object]) -> None:
     """Change the learning rate of a net; parameter groups with one of their own keep it."""
     lr = given.get("optimizer__lr", lr)
@@ -176,9 +183,10 @@ def set_lr(net: TangentPropNet, lr: float, given: Mapping[str, object]) -> None:
     if hasattr(net, "optimizer__lr"):
         net.optimizer__lr = lr
     for group in net.optimizer_.param_groups:
-        name = "initial_lr" if "initial_lr" in group else "lr"  # where a scheduler began
-        if group[name] == before:
-            group[name] = group["lr"] = lr
+        if group.get("follows_lr"):
+            group["lr"] = lr
+            if "initial_lr" in group:  # where a scheduler began
+                group["initial_lr"] = lr
 
 
 def _can_fuse(module: nn.Module) -> bool:

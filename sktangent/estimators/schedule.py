@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 
 from sklearn.base import is_regressor
 
@@ -111,6 +112,10 @@ def _choose_batch_size(estimator, n_samples: int, optimizer) -> int:
     batch_size = getattr(estimator, "iterator_train__batch_size", estimator.batch_size)
     if batch_size == -1:  # skorch's word for all
         return n_samples
+    if batch_size != "auto" and not (isinstance(batch_size, Integral) and batch_size > 0):
+        raise ValueError(
+            f"iterator_train__batch_size must be a positive integer or -1, got {batch_size!r}."
+        )
     if optimizer != "lbfgs":
         return min(_BATCH_SIZE if batch_size == "auto" else batch_size, n_samples)
     if batch_size != "auto" and batch_size < n_samples:

@@ -31,7 +31,7 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from sktangent.modules import MLP
 from sktangent.propagation.dual import _RULES, Dual
-from sktangent.propagation.fusing import can_fuse
+from sktangent.propagation.fusing import can_fuse, is_watched
 from sktangent.propagation.rules import activations as _activations  # noqa: F401  (registers them)
 from sktangent.propagation.rules import linear as _linear  # noqa: F401
 
@@ -71,8 +71,7 @@ def _silu(a: Tensor) -> Derivatives:
     sigmoid = torch.sigmoid(a)
     h, rest = a * sigmoid, 1 - sigmoid
     slope = torch.addcmul(sigmoid, h, rest)
-    # sigmoid * rest * (2 + a * (1 - 2 * sigmoid))
-    return h, slope, (rest * sigmoid).mul_(a - 2 * h + 2)
+    return h, slope, (1 - 2 * sigmoid).mul_(a).add_(2).mul_(rest).mul_(sigmoid)
 
 
 def _gelu(a: Tensor) -> Derivatives:
@@ -90,6 +89,8 @@ _ACTIVATIONS: dict[type[nn.Module], _Activation] = {
     nn.Tanh: _Activation(torch.tanh, _tanh),
 }
 _FUNCTIONS = [F.linear, *(activation.function for activation in _ACTIVATIONS.values())]
+_FORWARDS = {kind: kind.forward for kind in (nn.Linear, nn.Flatten, nn.Identity, *_ACTIVATIONS)}
+_CALL = nn.Module.__call__
 _OWN_RULES = {function: _RULES[function] for function in _FUNCTIONS}
 
 
@@ -113,8 +114,9 @@ class Chain(NamedTuple):
     def __call__(self, x: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the output and its derivatives, as ``propagate`` does."""
         params = [p for layer in self.linear for p in layer._parameters.values()]
-        if torch.is_grad_enabled():
-            return _Propagation.apply(self.activations, x, tangents, *params)
+        inputs = x, tangents, *params
+        if torch.is_grad_enabled() and any(p is not None and p.requires_grad for p in inputs):
+            return _Propagation.apply(self.activations, *inputs)
         for last in _go_forward(self.activations, x, tangents, params):  # noqa: B007
             pass
         return _outputs(last, len(x))
@@ -136,19 +138,28 @@ def find_chain(module: Callable, x: Tensor, tangents: Tensor) -> Chain | None:
         None: the module must go through the rules.
     """
     forward = getattr(type(module), "forward", None)
-    if forward not in (nn.Sequential.forward, MLP.forward) or _is_watched(module):
+    if forward not in (nn.Sequential.forward, MLP.forward) or not _is_plain(module):
         return None
     layers = list(module)
     flattens = forward is MLP.forward
-    if (
-        layers
-        and type(layers[0]) is nn.Flatten
-        and (layers[0].start_dim, layers[0].end_dim) == (1, -1)
-    ):
-        flattens = not _is_watched(layers.pop(0))
+    if layers and _flattens(layers[0]):
+        flattens = True
+        del layers[0]
     if x.ndim < 2 or (x.ndim > 2 and not flattens) or not _is_ordinary(x, tangents):
         return None
     return _as_chain(layers, x.dtype)
+
+
+def _flattens(layer: nn.Module) -> bool:
+    is_flatten = type(layer) is nn.Flatten and _is_plain(layer)
+    return is_flatten and (layer.start_dim, layer.end_dim) == (1, -1)
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Tell whether calling a module is no more than what its class in torch does."""
+    kind = type(module)
+    is_own = _FORWARDS.get(kind, kind.forward) is kind.forward
+    return is_own and kind.__call__ is _CALL and not is_watched(module)
 
 
 def _as_chain(layers: list[nn.Module], dtype: torch.dtype) -> Chain | None:
@@ -156,7 +167,7 @@ def _as_chain(layers: list[nn.Module], dtype: torch.dtype) -> Chain | None:
     activations: list[_Activation | None] = []
     for layer in layers:
         kind = type(layer)
-        if _is_watched(layer):
+        if not _is_plain(layer):
             return None
         if kind is nn.Linear and _holds_tensors(layer, dtype):
             linear.append(layer)
@@ -169,17 +180,6 @@ def _as_chain(layers: list[nn.Module], dtype: torch.dtype) -> Chain | None:
             return None
     ends_linear = activations and activations[-1] is None
     return Chain(linear, tuple(activations)) if ends_linear else None
-
-
-def _is_watched(module: nn.Module) -> bool:
-    """Tell whether a module has hooks, or a forward of its own."""
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-        or "forward" in vars(module)
-    )
 
 
 def _holds_tensors(layer: nn.Linear, dtype: torch.dtype) -> bool:
@@ -199,6 +199,7 @@ def _is_ordinary(x: Tensor, tangents: Tensor) -> bool:
         and forward_ad._current_level < 0
         and not torch._C._is_torch_function_mode_enabled()
         and torch._C._len_torch_dispatch_stack() == 0
+        and x.device.type != "meta"
         and can_fuse(x)
         and not torch.jit.is_tracing()
         and not _has_any_global_hook()
@@ -234,11 +235,14 @@ class _Propagation(torch.autograd.Function):
     @staticmethod
     def backward(ctx, y_bar, dy_bar):
         saved, needed = ctx.saved_tensors, ctx.needs_input_grad[1:]
-        inputs = saved[: ctx.n_inputs]
-        if torch.is_grad_enabled():
-            return None, *_differentiable_gradients(ctx.activations, inputs, needed, y_bar, dy_bar)
-        size = len(_Hidden._fields)
+        inputs, size = saved[: ctx.n_inputs], len(_Hidden._fields)
         hidden = [_Hidden(*saved[i : i + size]) for i in range(ctx.n_inputs, len(saved), size)]
+        if torch.is_grad_enabled() or _are_batched(y_bar, dy_bar):
+            return None, *_gradients_by_rules(ctx.activations, inputs, needed, y_bar, dy_bar)
+        device = y_bar.device.type
+        if torch.is_autocast_enabled(device):  # which was off on the way forward
+            with torch.autocast(device, enabled=False):
+                return None, *_go_back(inputs, needed, hidden, y_bar, dy_bar)
         return None, *_go_back(inputs, needed, hidden, y_bar, dy_bar)
 
 
@@ -302,14 +306,33 @@ def _weight_gradient(layer: _Hidden, a_bar: Tensor, da_bar: Tensor) -> Tensor:
     return gradient.addmm_(a_bar.t(), layer.h)
 
 
-def _differentiable_gradients(activations, inputs, needed, y_bar, dy_bar) -> list:
-    """Go back by autograd, over the rules, for gradients that are differentiated again."""
-    x, tangents, *params = inputs
-    value = Dual(x.clone(), tangents.transpose(0, 1).clone()).flatten(1)
-    for activation, weight, bias in zip(activations, params[::2], params[1::2], strict=True):
-        value = F.linear(value, weight, bias)
-        value = value if activation is None else activation.function(value)
+def _are_batched(*bars: Tensor) -> bool:
+    """Tell whether torch goes back for many gradients at once."""
+    return torch._C._are_functorch_transforms_active() or any(
+        torch._C._functorch.is_legacy_batchedtensor(bar) for bar in bars
+    )
+
+
+def _gradients_by_rules(activations, inputs, needed, y_bar, dy_bar) -> list:
+    """Go back by autograd, over the rules: for gradients of gradients, and many at once."""
+    create_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # of their own, for inputs may be the same, or one made of another
+        inputs = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
+        if not create_graph:
+            inputs = [
+                None if tensor is None else tensor.detach().requires_grad_(is_needed)
+                for tensor, is_needed in zip(inputs, needed, strict=True)
+            ]
+        x, tangents, *params = inputs
+        value = Dual(x.clone(), tangents.transpose(0, 1).clone()).flatten(1)
+        for activation, weight, bias in zip(activations, params[::2], params[1::2], strict=True):
+            value = F.linear(value, weight, bias)
+            value = value if activation is None else activation.function(value)
+        pairs = ((value.primal, y_bar), (value.tangents.transpose(0, 1), dy_bar))
+    outputs, bars = zip(*(pair for pair in pairs if pair[0].requires_grad), strict=True)
     wanted = [tensor for tensor, is_needed in zip(inputs, needed, strict=True) if is_needed]
-    outputs, bars = (value.primal, value.tangents.transpose(0, 1)), (y_bar, dy_bar)
-    found = iter(torch.autograd.grad(outputs, wanted, bars, create_graph=True, allow_unused=True))
+    found = iter(
+        torch.autograd.grad(outputs, wanted, bars, create_graph=create_graph, allow_unused=True)
+    )
     return [next(found) if is_needed else None for is_needed in needed]

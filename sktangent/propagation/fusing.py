@@ -1,8 +1,9 @@
-"""When a rule may use a custom autograd function of its own."""
+"""When a custom autograd function may do at once what torch functions do one by one."""
 
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 
 def can_fuse(tensor: torch.Tensor) -> bool:
@@ -15,4 +16,15 @@ def can_fuse(tensor: torch.Tensor) -> bool:
         torch.compiler.is_compiling()
         or torch.is_autocast_enabled(tensor.device.type)
         or torch._C._are_functorch_transforms_active()
+    )
+
+
+def is_watched(module: nn.Module) -> bool:
+    """Tell whether a module has hooks, or a forward of its own, that a shorter way would miss."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or "forward" in vars(module)
     )

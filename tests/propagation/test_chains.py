@@ -124,6 +124,83 @@ def test_going_back_twice_gives_the_same():
     torch.testing.assert_close(*found, rtol=0, atol=0)
 
 
+@every_chain
+def test_gradients_that_can_be_differentiated_again(build):
+    module, x, tangents = build(), draw(5, 3), draw(5, 2, 3)
+    torch.testing.assert_close(
+        gradients(propagate, module, x, tangents, create_graph=True),
+        gradients(by_rules, module, x, tangents),
+    )
+
+
+def test_tangents_that_depend_on_the_samples():
+    module = CHAINS["GELU"]()
+    x = draw(5, 3).requires_grad_()
+
+    def gradient(way, **kwargs):
+        dy = way(module, x, torch.stack([x.roll(1, 1), x**2], 1))[1]
+        return torch.autograd.grad(dy.sum(), x, **kwargs)[0]
+
+    for create_graph in (False, True):
+        found = gradient(propagate, create_graph=create_graph)
+        torch.testing.assert_close(found.detach(), gradient(by_rules))
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_single_input_that_needs_a_gradient(create_graph):
+    module = chain(nn.Linear(3, 2)).requires_grad_(False)
+    x, tangents = draw(5, 3), draw(5, 2, 3).requires_grad_()
+    dy = propagate(module, x, tangents)[1]
+    found = torch.autograd.grad(dy.sum(), tangents, create_graph=create_graph)[0]
+    torch.testing.assert_close(found, module[0].weight.sum(0).expand(5, 2, 3))
+    module[0].bias.requires_grad_()
+    y = propagate(module, x, tangents.detach())[0]
+    found = torch.autograd.grad(y.sum(), module[0].bias, create_graph=create_graph)[0]
+    torch.testing.assert_close(found, torch.full((2,), 5.0, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_many_gradients_at_once(index):
+    module, x, tangents = CHAINS["two hidden layers"](), draw(4, 3), draw(4, 2, 3)
+    found = []
+    for way in (propagate, by_rules):
+        output = way(module, x, tangents)[index]
+        bars = torch.eye(output.numel(), dtype=torch.float64).view(-1, *output.shape)
+        weight = module[0].weight
+        found += torch.autograd.grad(output, weight, bars, is_grads_batched=True)
+    torch.testing.assert_close(*found)
+
+
+def test_jacobians_of_derivatives():
+    module, x, tangents = CHAINS["GELU"](), draw(3, 3), draw(3, 2, 3)
+    found = [
+        torch.autograd.functional.jacobian(
+            lambda x, way=way: way(module, x, tangents)[1], x, vectorize=vectorize
+        )
+        for way in (propagate, by_rules)
+        for vectorize in (False, True)
+    ]
+    for other in found[1:]:
+        torch.testing.assert_close(found[0], other)
+
+
+def test_going_back_under_autocast():
+    module, x, tangents = CHAINS["GELU"]().float(), draw(5, 3).float(), draw(5, 2, 3).float()
+    y, dy = propagate(module, x, tangents)
+    loss = y.sum() + dy.square().sum()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = torch.autograd.grad(loss, module.parameters())
+    y, dy = propagate(module, x, tangents)
+    loss = y.sum() + dy.square().sum()
+    torch.testing.assert_close(found, torch.autograd.grad(loss, module.parameters()))
+
+
+def test_without_memory():
+    module = CHAINS["GELU"]().to("meta")
+    y, dy = propagate(module, draw(5, 3).to("meta"), draw(5, 2, 3).to("meta"))
+    assert (y.shape, dy.shape) == ((5, 2), (5, 2, 2))
+
+
 def test_one_of_the_two_outputs_is_enough():
     module, x, tangents = CHAINS["GELU"](), draw(5, 3), draw(5, 2, 3)
     for index in (0, 1):
@@ -161,6 +238,12 @@ def patched():
     return module
 
 
+def hooked_flatten():
+    module = CHAINS["flattened"]()
+    module[0].register_forward_hook(lambda module, args, y: 3 * y)
+    return module
+
+
 NO_CHAINS = {
     "a forward hook": hooked("register_forward_hook", lambda module, args, y: 3 * y),
     "a hook before": hooked("register_forward_pre_hook", lambda module, args: (args[0] + 1,)),
@@ -169,6 +252,7 @@ NO_CHAINS = {
     "a parametrization": lambda: chain(
         parametrizations.weight_norm(nn.Linear(3, 5)), nn.Linear(5, 2)
     ),
+    "a hook on what flattens": hooked_flatten,
     "another GELU": lambda: chain(nn.Linear(3, 5), nn.GELU("tanh"), nn.Linear(5, 2)),
     "two activations": lambda: chain(nn.Linear(3, 5), nn.Tanh(), nn.SiLU(), nn.Linear(5, 2)),
     "an activation at the end": lambda: chain(nn.Linear(3, 2), nn.Tanh()),
@@ -185,6 +269,20 @@ def test_other_modules_go_through_the_rules(build):
     y, dy = propagate(module, x, tangents)
     torch.testing.assert_close(y, module(x))
     torch.testing.assert_close(dy[:, 0], torch.func.jvp(module, (x,), (tangents[:, 0],))[1])
+
+
+def test_classes_that_are_changed_go_through_the_rules(monkeypatch):
+    module, x, tangents = CHAINS["Tanh"](), draw(5, 3), draw(5, 2, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(nn.Tanh, "forward", lambda self, x: x.sin())
+        assert find_chain(module, x, tangents) is None
+    assert find_chain(module, x, tangents) is not None
+
+    class Twice(nn.Sequential):
+        def __call__(self, x):
+            return 2 * super().__call__(x)
+
+    assert find_chain(Twice(*module), x, tangents) is None
 
 
 def test_samples_of_more_axes_go_through_the_rules():
