@@ -158,7 +158,8 @@ def _flattens(layer: nn.Module) -> bool:
 def _is_plain(module: nn.Module) -> bool:
     """Tell whether calling a module is no more than what its class in torch does."""
     kind = type(module)
-    is_own = _FORWARDS.get(kind, kind.forward) is kind.forward
+    # of other classes forward is not even looked up: a script module has none
+    is_own = kind not in _FORWARDS or kind.forward is _FORWARDS[kind]
     return is_own and kind.__call__ is _CALL and not is_watched(module)
 
 
