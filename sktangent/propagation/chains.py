@@ -26,12 +26,12 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.nn.modules.module import _has_any_global_hook
 
 from sktangent.modules import MLP
 from sktangent.propagation.dual import _RULES, Dual
-from sktangent.propagation.fusing import can_fuse, is_watched
+from sktangent.propagation.fusing import are_batched, is_unobserved, is_watched
+from sktangent.propagation.products import linear
 from sktangent.propagation.rules import activations as _activations  # noqa: F401  (registers them)
 from sktangent.propagation.rules import linear as _linear  # noqa: F401
 
@@ -193,16 +193,10 @@ def _holds_tensors(layer: nn.Linear, dtype: torch.dtype) -> bool:
 def _is_ordinary(x: Tensor, tangents: Tensor) -> bool:
     """Tell whether neither a mode nor a transformation wants to see the single functions."""
     return (
-        type(x) in (Tensor, nn.Parameter)
-        and type(tangents) in (Tensor, nn.Parameter)
+        x.device.type != "meta"
+        and is_unobserved(x, tangents)
         and not x.is_inference()
         and not tangents.is_inference()
-        and forward_ad._current_level < 0
-        and not torch._C._is_torch_function_mode_enabled()
-        and torch._C._len_torch_dispatch_stack() == 0
-        and x.device.type != "meta"
-        and can_fuse(x)
-        and not torch.jit.is_tracing()
         and not _has_any_global_hook()
         and all(_RULES[function] is rule for function, rule in _OWN_RULES.items())
     )
@@ -238,7 +232,7 @@ class _Propagation(torch.autograd.Function):
         saved, needed = ctx.saved_tensors, ctx.needs_input_grad[1:]
         inputs, size = saved[: ctx.n_inputs], len(_Hidden._fields)
         hidden = [_Hidden(*saved[i : i + size]) for i in range(ctx.n_inputs, len(saved), size)]
-        if torch.is_grad_enabled() or _are_batched(y_bar, dy_bar):
+        if torch.is_grad_enabled() or are_batched(y_bar, dy_bar):
             return None, *_gradients_by_rules(ctx.activations, inputs, needed, y_bar, dy_bar)
         device = y_bar.device.type
         if torch.is_autocast_enabled(device):  # which was off on the way forward
@@ -256,7 +250,7 @@ def _go_forward(activations, x: Tensor, tangents: Tensor, params) -> Iterator[_H
     """Yield what comes out of each layer."""
     value = _as_rows(x, tangents)
     for activation, weight, bias in zip(activations, params[::2], params[1::2], strict=True):
-        a, da = F.linear(value.h, weight, bias), F.linear(value.dh, weight)
+        a, da = linear(value.h, weight, bias), linear(value.dh, weight)
         value = _Hidden(a, da) if activation is None else _activate(activation, a, da)
         yield value
 
@@ -283,7 +277,8 @@ def _go_back(inputs, needed, hidden: list[_Hidden], a_bar: Tensor, da_bar: Tenso
             grads[bias_at] = a_bar.sum(0)
         if not any(needed[:weight_at]):
             break
-        h_bar, dh_bar = a_bar.mm(params[2 * i]), torch.matmul(da_bar, params[2 * i])
+        weight = params[2 * i].t()
+        h_bar, dh_bar = linear(a_bar, weight), linear(da_bar, weight)
         if i == 0:
             grads[0], grads[1] = h_bar.view(x.shape), dh_bar.view(tangents.shape)
         else:
@@ -303,15 +298,8 @@ def _through_activation(layer: _Hidden, h_bar: Tensor, dh_bar: Tensor) -> tuple[
 def _weight_gradient(layer: _Hidden, a_bar: Tensor, da_bar: Tensor) -> Tensor:
     if len(layer.dh) < len(da_bar):
         da_bar = da_bar.sum(0, keepdim=True)
-    gradient = da_bar.flatten(0, 1).t().mm(layer.dh.flatten(0, 1))
-    return gradient.addmm_(a_bar.t(), layer.h)
-
-
-def _are_batched(*bars: Tensor) -> bool:
-    """Tell whether torch goes back for many gradients at once."""
-    return torch._C._are_functorch_transforms_active() or any(
-        torch._C._functorch.is_legacy_batchedtensor(bar) for bar in bars
-    )
+    gradient = linear(da_bar.flatten(0, 1).t(), layer.dh.flatten(0, 1).t())
+    return gradient.add_(linear(a_bar.t(), layer.h.t()))
 
 
 def _gradients_by_rules(activations, inputs, needed, y_bar, dy_bar) -> list:

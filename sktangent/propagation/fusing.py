@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 
-def can_fuse(tensor: torch.Tensor) -> bool:
+def can_fuse(tensor: Tensor) -> bool:
     """Tell whether a custom autograd function may be used in place of plain torch functions.
 
     A compiler fuses plain functions better, autocast must choose dtypes for forward and backward
@@ -16,6 +17,26 @@ def can_fuse(tensor: torch.Tensor) -> bool:
         torch.compiler.is_compiling()
         or torch.is_autocast_enabled(tensor.device.type)
         or torch._C._are_functorch_transforms_active()
+    )
+
+
+def is_unobserved(*tensors: Tensor) -> bool:
+    """Tell whether neither a mode nor a transformation wants to see the single functions."""
+    return (
+        all(type(tensor) in (Tensor, nn.Parameter) for tensor in tensors)
+        and can_fuse(tensors[0])
+        and not are_batched(*tensors)
+        and forward_ad._current_level < 0
+        and not torch._C._is_torch_function_mode_enabled()
+        and torch._C._len_torch_dispatch_stack() == 0
+        and not torch.jit.is_tracing()
+    )
+
+
+def are_batched(*tensors: Tensor) -> bool:
+    """Tell whether tensors stand for many of their kind, as gradients do that are taken at once."""
+    return torch._C._are_functorch_transforms_active() or any(
+        torch._C._functorch.is_legacy_batchedtensor(tensor) for tensor in tensors
     )
 
 

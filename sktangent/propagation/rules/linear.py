@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from sktangent.propagation.dual import Dual, any_dual, call, constant, is_dual, register_rule
+from sktangent.propagation.products import linear
 
 # Matrix products ----------------------------------------------------------------------------------
 
@@ -22,7 +23,7 @@ def _linear(input, weight, bias=None):
         across = call(torch.transpose, (weight, -1, -2), {}) if weight.ndim > 1 else weight
         product = torch.matmul(input, across)
         return product if bias is None else product + bias
-    return Dual(F.linear(input.primal, weight, bias), F.linear(input.tangents, weight))
+    return Dual(linear(input.primal, weight, bias), linear(input.tangents, weight))
 
 
 @register_rule(torch.matmul, torch.Tensor.__matmul__, torch.mm, torch.bmm, torch.mv)
