@@ -192,7 +192,7 @@ class TangentPropLoss(nn.Module):
         weight = self._sample_weight(y_true, sample_weight)
         if weight is None and self._has_plain_losses():
             self._check_target(y_pred, y_true)
-            return _SUMS[type(self.loss)](self.loss, y_pred, y_true) / len(y_pred)
+            return _SUMS[type(self.loss)](self.loss, y_pred, y_true) / y_pred.shape[0]
         return _mean(self.sample_losses(y_pred, y_true), weight)
 
     def penalty_term(

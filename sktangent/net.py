@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Mapping
 
 import skorch
 import torch
-from skorch.callbacks import Callback, EpochTimer, PrintLog
+from skorch.callbacks import EpochTimer
 from skorch.utils import to_tensor
 from torch import Tensor, nn
 
 from sktangent.batching import make_batches
 from sktangent.criterion import TangentPropLoss
 from sktangent.derivatives import NetDerivatives
-from sktangent.history import EpochHistory, record_losses
+from sktangent.epochs import EpochLoop, QuietLog
+from sktangent.history import EpochHistory
 from sktangent.projections import project
 from sktangent.propagation import propagate
+from sktangent.propagation.chains import evaluate
 from sktangent.propagation.compiling import CompiledPropagation
+from sktangent.stepping import clear_gradients, step
 
 
-class TangentPropNet(NetDerivatives, skorch.NeuralNet):
+class TangentPropNet(EpochLoop, NetDerivatives, skorch.NeuralNet):
     """A :class:`skorch.NeuralNet` whose training step knows tangents.
 
     All of skorch's parameters, callbacks and methods work on it, and its hooks: :meth:`infer` runs
@@ -114,7 +116,7 @@ class TangentPropNet(NetDerivatives, skorch.NeuralNet):
 
     @property
     def _default_callbacks(self):
-        return [("epoch_timer", EpochTimer()), ("print_log", _PrintLog())]
+        return [("epoch_timer", EpochTimer()), ("print_log", QuietLog())]
 
     def initialize_history(self):
         """Start an empty history."""
@@ -164,7 +166,8 @@ class TangentPropNet(NetDerivatives, skorch.NeuralNet):
             The output.
         """
         x = x["x"] if isinstance(x, Mapping) else x
-        return self.module_(to_tensor(x, device=self.device), **fit_params)
+        x = self._on_device(x)
+        return self.module_(x, **fit_params) if fit_params else evaluate(self.module_, x)
 
     def get_loss(self, y_pred: Tensor, y_true: Tensor, X=None, training: bool = False) -> Tensor:
         """Compute the data term of the loss.
@@ -186,7 +189,7 @@ class TangentPropNet(NetDerivatives, skorch.NeuralNet):
             The mean over samples.
         """
         weight = self._part(X, "sample_weight")
-        return self.criterion_.data_term(y_pred, self._target(y_true), weight)
+        return self.criterion_.data_term(y_pred, self._on_device(y_true), weight)
 
     def train_step_single(self, batch, **fit_params) -> dict[str, Tensor]:
         """Propagate one batch and its tangents, and compute the gradient of the loss.
@@ -219,7 +222,7 @@ class TangentPropNet(NetDerivatives, skorch.NeuralNet):
         else:
             penalty = self.criterion_.penalty_term(
                 y_pred,
-                self._target(y),
+                self._on_device(y),
                 dy_pred,
                 derivatives,
                 self._part(X, "sample_weight"),
@@ -248,6 +251,17 @@ class TangentPropNet(NetDerivatives, skorch.NeuralNet):
         if weights:
             with torch.no_grad():
                 torch._foreach_add_([weight.grad for weight in weights], weights, alpha=self.l2)
+
+    def _zero_grad_optimizer(self, set_to_none: bool | None = None) -> None:
+        if set_to_none is not None:
+            super()._zero_grad_optimizer(set_to_none)
+            return
+        for name in self._optimizers:
+            clear_gradients(getattr(self, f"{name}_"))
+
+    def _step_optimizer(self, step_fn) -> None:
+        for name in self._optimizers:
+            step(getattr(self, f"{name}_"), step_fn)
 
     def _propagate(self, X, tangents, **fit_params) -> tuple[Tensor, Tensor | None]:
         if tangents is None:
@@ -288,106 +302,19 @@ class TangentPropNet(NetDerivatives, skorch.NeuralNet):
         state.pop("_compiled", None)  # compiled anew when it is needed
         return state
 
-    def run_single_epoch(self, iterator, training: bool, prefix: str, step_fn, **fit_params):
-        """Go over the batches once; their losses are read from the device at the end.
-
-        Parameters
-        ----------
-        iterator : iterable or None
-            The batches; None: nothing is done.
-        training : bool
-            Whether this is a training epoch.
-        prefix : {"train", "valid"}
-            How the names in the history begin.
-        step_fn : callable
-            Called with each batch; returns a dict with the losses.
-        **fit_params : dict
-            Passed to ``step_fn``.
-        """
-        if iterator is None:
-            return
-        names = ("loss", "data_loss", "penalty") if training else ("loss",)
-        columns = tuple(f"{prefix}_{name}" for name in names)
-        read_at_once = bool(self._listeners("on_batch_end"))
-        losses, rows = [], []
-        for batch in iterator:
-            self.notify("on_batch_begin", batch=batch, training=training)
-            step = step_fn(batch, **fit_params)
-            row = self.history[-1]["batches"][-1]
-            row[f"{prefix}_batch_size"] = _n_samples(batch)
-            rows.append(row)
-            losses += [step[name].detach() for name in names]
-            if read_at_once:
-                values = torch.stack(losses[-len(names) :]).tolist()
-                row.update(zip(columns, values, strict=True))
-            self.notify("on_batch_end", batch=batch, training=training, **step)
-        self.history.record(f"{prefix}_batch_count", len(rows))
-        if rows:
-            values = torch.stack(losses).view(len(rows), -1).tolist()
-            sizes = [row[f"{prefix}_batch_size"] for row in rows]
-            record_losses(self.history, columns, rows, values, sizes)
-
-    def fit_loop(self, X, y=None, *args, **kwargs):
-        """Train for some epochs; see :meth:`skorch.NeuralNet.fit_loop`.
-
-        Parameters
-        ----------
-        X, y : array, dict or torch.utils.data.Dataset
-            The samples and targets.
-        *args, **kwargs
-            As in skorch.
-
-        Returns
-        -------
-        self : TangentPropNet
-            The net.
-        """
-        try:
-            return super().fit_loop(X, y, *args, **kwargs)
-        except _StopTraining:
-            return self
-        except KeyboardInterrupt:
-            warnings.warn(
-                "Training was interrupted; what was learned so far is kept.", stacklevel=2
-            )
-            raise
-
-    def notify(self, method_name: str, **kwargs) -> None:
-        """Call a hook of the net, and of the callbacks that implement it.
-
-        Parameters
-        ----------
-        method_name : str
-            The hook, ``"on_epoch_end"`` for example.
-        **kwargs : dict
-            Passed to the hook.
-        """
-        getattr(self, method_name)(self, **kwargs)
-        try:
-            for callback in self._listeners(method_name):
-                getattr(callback, method_name)(self, **kwargs)
-        except KeyboardInterrupt as stop:
-            raise _StopTraining from stop
-
-    def _listeners(self, method_name: str) -> list:
-        silent = getattr(Callback, method_name)
-        return [
-            callback
-            for _, callback in self.callbacks_
-            if getattr(type(callback), method_name, None) is not silent
-        ]
-
     def _set_training(self, training: bool = True) -> None:
         if self.module_.training is not training:
             super()._set_training(training)
 
     def _part(self, X, name: str) -> Tensor | None:
         if not isinstance(X, Mapping):
-            return to_tensor(X, device=self.device) if name == "x" else None
-        return None if X.get(name) is None else to_tensor(X[name], device=self.device)
+            return self._on_device(X) if name == "x" else None
+        return None if X.get(name) is None else self._on_device(X[name])
 
-    def _target(self, y) -> Tensor:
-        return to_tensor(y, device=self.device)
+    def _on_device(self, part) -> Tensor:
+        if isinstance(part, Tensor) and part.device.type == self.device == "cpu":
+            return part  # skorch finds that out too, in ten times the time
+        return to_tensor(part, device=self.device)
 
     def _get_predict_nonlinearity(self):
         if self.predict_nonlinearity != "auto":
@@ -396,18 +323,3 @@ class TangentPropNet(NetDerivatives, skorch.NeuralNet):
         if isinstance(loss, nn.CrossEntropyLoss):
             return lambda logits: torch.softmax(logits, dim=-1)
         return torch.sigmoid if isinstance(loss, nn.BCEWithLogitsLoss) else lambda output: output
-
-
-class _StopTraining(KeyboardInterrupt):
-    """A callback ended training: told apart from the user, who does it with Ctrl-C."""
-
-
-class _PrintLog(PrintLog):
-    def on_epoch_end(self, net, **kwargs) -> None:
-        if net.verbose:
-            super().on_epoch_end(net, **kwargs)
-
-
-def _n_samples(batch) -> int:
-    X = batch[0]
-    return len(X["x"] if isinstance(X, Mapping) else X)

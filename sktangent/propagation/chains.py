@@ -29,9 +29,10 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from sktangent.modules import MLP
+from sktangent.propagation import products
 from sktangent.propagation.dual import _RULES, Dual
 from sktangent.propagation.fusing import are_batched, is_unobserved, is_watched
-from sktangent.propagation.products import linear
+from sktangent.propagation.products import has_faster_products, linear
 from sktangent.propagation.rules import activations as _activations  # noqa: F401  (registers them)
 from sktangent.propagation.rules import linear as _linear  # noqa: F401
 
@@ -121,8 +122,54 @@ class Chain(NamedTuple):
             pass
         return _outputs(last, len(x))
 
+    def outputs(self, x: Tensor) -> Tensor:
+        """Compute the output alone."""
+        x = x.flatten(1)
+        for layer, activation in zip(self.linear, self.activations, strict=True):
+            x = linear(x, layer.weight, layer.bias)
+            x = x if activation is None else activation.function(x)
+        return x
 
-def find_chain(module: Callable, x: Tensor, tangents: Tensor) -> Chain | None:
+
+def evaluate(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Compute ``module(x)``, the products of a chain by the faster library.
+
+    Parameters
+    ----------
+    module : callable
+        A module.
+    x : torch.Tensor of shape (n_samples, *input_shape)
+        The samples.
+
+    Returns
+    -------
+    y : torch.Tensor of shape (n_samples, *output_shape)
+        The output.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktangent.propagation.chains import evaluate
+    >>> evaluate(torch.nn.Identity(), torch.ones(1, 2))
+    tensor([[1., 1.]])
+    """
+    chain = find_chain(module, x) if _has_faster_layers(module, x) else None
+    return module(x) if chain is None else chain.outputs(x)
+
+
+def _has_faster_layers(module: Callable, x: Tensor) -> bool:
+    return (
+        isinstance(module, nn.Sequential)
+        and has_faster_products(x)
+        and any(
+            len(x) * layer.in_features * layer.out_features >= products.MIN_WORK
+            for layer in module
+            if type(layer) is nn.Linear
+        )
+    )
+
+
+def find_chain(module: Callable, x: Tensor, tangents: Tensor | None = None) -> Chain | None:
     """Find the chain that a module consists of, if it consists of one and nothing looks inside.
 
     Parameters
@@ -130,7 +177,7 @@ def find_chain(module: Callable, x: Tensor, tangents: Tensor) -> Chain | None:
     module : callable
         A module.
     x, tangents : torch.Tensor
-        What is to be propagated.
+        What is to be sent through it.
 
     Returns
     -------
@@ -145,7 +192,8 @@ def find_chain(module: Callable, x: Tensor, tangents: Tensor) -> Chain | None:
     if layers and _flattens(layers[0]):
         flattens = True
         del layers[0]
-    if x.ndim < 2 or (x.ndim > 2 and not flattens) or not _is_ordinary(x, tangents):
+    inputs = (x,) if tangents is None else (x, tangents)
+    if x.ndim < 2 or (x.ndim > 2 and not flattens) or not _are_ordinary(inputs):
         return None
     return _as_chain(layers, x.dtype)
 
@@ -190,13 +238,12 @@ def _holds_tensors(layer: nn.Linear, dtype: torch.dtype) -> bool:
     )
 
 
-def _is_ordinary(x: Tensor, tangents: Tensor) -> bool:
+def _are_ordinary(inputs: tuple[Tensor, ...]) -> bool:
     """Tell whether neither a mode nor a transformation wants to see the single functions."""
     return (
-        x.device.type != "meta"
-        and is_unobserved(x, tangents)
-        and not x.is_inference()
-        and not tangents.is_inference()
+        inputs[0].device.type != "meta"
+        and is_unobserved(*inputs)
+        and not any(tensor.is_inference() for tensor in inputs)
         and not _has_any_global_hook()
         and all(_RULES[function] is rule for function, rule in _OWN_RULES.items())
     )

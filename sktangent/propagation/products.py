@@ -17,7 +17,7 @@ from sktangent.propagation.fusing import is_unobserved
 
 # multiplications from which on oneDNN is faster, also between smaller products left to MKL, which
 # cuts matrices into other parts for its threads
-_MIN_WORK = 2**23
+MIN_WORK = 2**23
 # output columns that repay a copy of the rows
 _MIN_COLUMNS = 192
 
@@ -55,6 +55,27 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return _by_onednn(x, weight, bias)
 
 
+def has_faster_products(x: Tensor) -> bool:
+    """Tell whether oneDNN multiplies what x holds faster than torch's own function.
+
+    Parameters
+    ----------
+    x : torch.Tensor
+        The values.
+
+    Returns
+    -------
+    has : bool
+        Whether it does, if there are many of them.
+    """
+    return (
+        x.dtype is torch.float32
+        and x.device.type == "cpu"
+        and _has_faster_onednn()
+        and torch._C._get_mkldnn_enabled()
+    )
+
+
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias):
@@ -85,9 +106,7 @@ def _is_for_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Tell whether oneDNN can compute a product, faster and unseen."""
     return (
         _is_large(x, weight)
-        and x.dtype is torch.float32
-        and _has_faster_onednn()
-        and torch._C._get_mkldnn_enabled()
+        and has_faster_products(x)
         and _fit(x, weight, bias)
         and is_unobserved(*((x, weight) if bias is None else (x, weight, bias)))
     )
@@ -95,7 +114,7 @@ def _is_for_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
 
 def _is_large(x: Tensor, weight: Tensor) -> bool:
     n_columns = weight.shape[0] if weight.ndim == 2 else 0
-    if x.ndim < 2 or x.numel() * n_columns < _MIN_WORK:
+    if x.ndim < 2 or x.numel() * n_columns < MIN_WORK:
         return False
     return x.is_contiguous() or n_columns >= _MIN_COLUMNS
 
@@ -103,7 +122,7 @@ def _is_large(x: Tensor, weight: Tensor) -> bool:
 def _fit(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Tell whether factors fit together; what torch says if not is left to torch."""
     return (
-        x.device.type == weight.device.type == "cpu"
+        weight.device.type == "cpu"
         and weight.dtype is x.dtype
         and x.shape[-1] == weight.shape[1]
         and (bias is None or (bias.dtype is x.dtype and bias.shape == weight.shape[:1]))

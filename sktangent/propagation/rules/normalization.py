@@ -18,44 +18,61 @@ from sktangent.propagation.rules.batch_norm import affine, batch_norm
 
 def _standardize(input: Dual, eps: float) -> Dual:
     """Standardize over the last axis."""
+    if can_fuse(input.primal):
+        standard, inverse = _Standard.apply(input.primal, eps)
+        return Dual(standard, _StandardTangents.apply(input.tangents, standard, inverse))
     variance, mean = torch.var_mean(input.primal, -1, correction=0, keepdim=True)
     inverse = (variance + eps).rsqrt()
     standard = (input.primal - mean) * inverse
-    differentiate = _Standardized.apply if can_fuse(standard) else _derivative
-    return Dual(standard, differentiate(input.tangents, standard, inverse))
+    return Dual(standard, _derivative(input.tangents, standard, inverse))
+
+
+class _Standard(torch.autograd.Function):
+    """x̂ and 1 / σ, by torch's kernel.
+
+    Its own backward takes σ for a constant when it is differentiated again. Here it consists, as
+    that of the tangents does, of functions that can themselves be differentiated.
+    """
+
+    @staticmethod
+    def forward(ctx, x, eps):
+        standard, _, inverse = torch.native_layer_norm(x, x.shape[-1:], None, None, eps)
+        ctx.save_for_backward(standard, inverse)
+        return standard, inverse
+
+    @staticmethod
+    def backward(ctx, of_standard, of_inverse):
+        standard, inverse = ctx.saved_tensors
+        along = _mean(of_standard * standard) + of_inverse * inverse / standard.shape[-1]
+        return _project(of_standard, standard, along, inverse), None
 
 
 def _derivative(tangents, standard, inverse) -> torch.Tensor:
     return _project(tangents, standard, _mean(tangents * standard), inverse)
 
 
-class _Standardized(torch.autograd.Function):
+class _StandardTangents(torch.autograd.Function):
     """J τ = P τ / σ with the projection P τ = τ - ⟨τ⟩ - x̂ ⟨x̂ τ⟩.
 
     From torch functions alone, autograd would keep and add up a tensor of the tangents' size for
-    each term. P is symmetric, so it also takes the gradient back. The backward consists of
-    functions that can themselves be differentiated.
+    each term. P is symmetric, so it also takes the gradient back.
     """
 
     @staticmethod
-    def forward(tangents, standard, inverse):
-        return _derivative(tangents, standard, inverse)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
+    def forward(ctx, tangents, standard, inverse):
+        derivative = _derivative(tangents, standard, inverse)
+        ctx.save_for_backward(tangents, standard, inverse, derivative)
+        return derivative
 
     @staticmethod
     def backward(ctx, grad):
-        tangents, standard, inverse = ctx.saved_tensors
+        tangents, standard, inverse, derivative = ctx.saved_tensors
         of_tangents, of_grad = _mean(tangents * standard), _mean(grad * standard)
         along = (grad * of_tangents).addcmul_(tangents, of_grad).sum(0)
-        removed = _mean(tangents) * _mean(grad) + of_tangents * of_grad
-        product = _mean(grad * tangents) - removed
         return (
             _project(grad, standard, of_grad, inverse),
             -inverse * along,
-            product.sum(0) * standard.shape[-1],
+            (grad * derivative).sum(-1, keepdim=True).sum(0) / inverse,
         )
 
 
