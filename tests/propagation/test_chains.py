@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from sktangent.modules import MLP
-from sktangent.propagation import propagate, register_rule
-from sktangent.propagation.chains import find_chain
+from sktangent.propagation import chains, propagate, register_rule
+from sktangent.propagation.chains import evaluate, find_chain
 from sktangent.propagation.dual import _RULES, Dual
 
 
@@ -350,3 +350,46 @@ def test_wrong_samples_fail_as_they_do_in_the_module():
         propagate(CHAINS["GELU"](), draw(5, 4), draw(5, 2, 4))
     with pytest.raises(RuntimeError, match="dtype"):
         propagate(CHAINS["GELU"](), draw(5, 3).float(), draw(5, 2, 3).float())
+
+
+@pytest.fixture
+def pieces(monkeypatch):
+    """Let every chain be evaluated in one piece, and count those that are."""
+    done = []
+    outputs = chains.Chain.outputs
+
+    def counted(self, x):
+        done.append(self)
+        return outputs(self, x)
+
+    monkeypatch.setattr(chains.Chain, "outputs", counted)
+    monkeypatch.setattr(chains, "_has_faster_layers", lambda module, x: True)
+    return done
+
+
+@every_chain
+def test_outputs_alone(pieces, build):
+    module, x = build(), draw(7, 3)
+    y = evaluate(module, x)
+    assert len(pieces) == 1
+    torch.testing.assert_close(y, module(x))
+    wanted = list(module.parameters())
+    found = torch.autograd.grad(y.sin().sum(), wanted)
+    torch.testing.assert_close(found, torch.autograd.grad(module(x).sin().sum(), wanted))
+
+
+@pytest.mark.parametrize("build", NO_CHAINS.values(), ids=NO_CHAINS)
+def test_outputs_of_other_modules(pieces, build):
+    module, x = build(), draw(7, 3)
+    torch.testing.assert_close(evaluate(module, x), module(x))
+    assert not pieces
+
+
+def test_in_one_piece_only_where_a_product_is_large(monkeypatch):
+    module, x = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)), draw(7, 3).float()
+    monkeypatch.setattr(chains, "has_faster_products", lambda x: x.dtype is torch.float32)
+    for size, expected in ((7 * 3 * 5, True), (7 * 3 * 5 + 1, False)):
+        monkeypatch.setattr(chains.products, "MIN_WORK", size)
+        assert chains._has_faster_layers(module, x) is expected
+        assert not chains._has_faster_layers(module, x.double())
+        assert not chains._has_faster_layers(module[0], x)
