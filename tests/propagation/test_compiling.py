@@ -48,7 +48,9 @@ def images():
 MODULES = {
     "mlp": lambda: nn.Sequential(nn.Flatten(), nn.Linear(72, 8), nn.ELU(), nn.Linear(8, 3)),
     "conv": lambda: nn.Sequential(nn.Conv2d(2, 3, 3), nn.SiLU(), nn.MaxPool2d(2), nn.Flatten()),
-    "layer norm": lambda: nn.Sequential(nn.Flatten(), nn.LayerNorm(72), nn.Linear(72, 3)),
+    "layer norm": lambda: nn.Sequential(
+        nn.Flatten(), nn.Linear(72, 8), nn.LayerNorm(8), nn.Linear(8, 3)
+    ),
     "relu in place": lambda: nn.Sequential(nn.Flatten(), nn.Linear(72, 8), nn.ReLU(inplace=True)),
 }
 
