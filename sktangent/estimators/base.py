@@ -22,6 +22,7 @@ from sktangent.estimators.build import (
     check_criterion,
     check_module,
     mark_own_lr,
+    multiplications,
     optimizer_params,
     resolve_device,
     resolve_dtype,
@@ -36,6 +37,7 @@ from sktangent.estimators.tangent_data import moments
 from sktangent.estimators.training_rows import TangentRows, keep_or_compute, take_rows
 from sktangent.net import TangentPropNet
 from sktangent.stopping import Stopping, unchanged_on_failure
+from sktangent.threads import threads_for
 
 _PREDICT_BATCH_SIZE = 4096
 _N_PROBES = 2
@@ -171,7 +173,11 @@ class TangentPropEstimator(FittedNet, ABC):
                 self._check_activations(net.module_, torch.tensor(inputs["x"][:1], device=device))
             net.train_split = _fixed_split(inputs, target, valid)
             epochs = 1 if incremental else schedule.epochs
-            with contextlib.nullcontext() if fresh else unchanged_on_failure(net):
+            work = multiplications(net.module_, train_inputs, schedule.batch_size)
+            with (
+                threads_for(work),
+                contextlib.nullcontext() if fresh else unchanged_on_failure(net),
+            ):
                 try:
                     net.partial_fit(_plain_or_dict(train_inputs), target[train], epochs=epochs)
                 finally:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn, optim
 
+from sktangent.batching import ComputedRows
 from sktangent.criterion import TangentPropLoss
 from sktangent.modules import MLP
 from sktangent.net import TangentPropNet
@@ -118,6 +119,15 @@ def check_module(module: nn.Module, x: torch.Tensor, n_outputs: int) -> torch.Te
             f"it must return a tensor of shape {(len(x), n_outputs)}, got {shape}."
         )
     return y
+
+
+def multiplications(module: nn.Module, inputs: Mapping[str, object], batch_size: int) -> float:
+    """Count what a pass over a batch takes; of networks that are not ours it is not known."""
+    tangents = inputs.get("tangents")
+    if not isinstance(module, MLP) or isinstance(tangents, ComputedRows):
+        return math.inf
+    n_rows = batch_size * (1 if tangents is None else 1 + tangents.shape[1])
+    return n_rows * sum(parameter.numel() for parameter in module.parameters())
 
 
 def check_criterion(criterion: TangentPropLoss, y_pred: torch.Tensor, y_true: torch.Tensor) -> None:
