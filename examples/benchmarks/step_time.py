@@ -28,7 +28,11 @@ Regularization*, 2019).
 The tables give the median of ours in milliseconds and the ratio of ours to each of the others: the
 median over rounds and, in brackets, its quartiles. Run it with
 
-    python examples/benchmarks/step_time.py [--quick] [--threads 2] [--only gelu-256]
+    python examples/benchmarks/step_time.py [--quick] [--threads 2] [--only gelu-256] [--mkl]
+
+On AMD's processors sktangent multiplies large matrices by oneDNN, all others by MKL. ``--mkl``
+turns oneDNN off, which shows what remains on other processors; convolutions, which are always
+computed by oneDNN, are slow then.
 """
 
 import argparse
@@ -250,10 +254,14 @@ def main():
     parser.add_argument("--quick", action="store_true", help="one second a network, not ten")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--only", choices=CASES, nargs="*", default=list(CASES))
+    parser.add_argument("--mkl", action="store_true", help="multiply without oneDNN")
     options = parser.parse_args()
+    if options.mkl:
+        torch.backends.mkldnn.set_flags(False)
     torch.set_num_threads(options.threads)
     seconds = 1 if options.quick else 10
-    print(f"torch {torch.__version__}, {options.threads} threads")
+    by = "MKL alone" if options.mkl else "the faster library"
+    print(f"torch {torch.__version__}, {options.threads} threads, products by {by}")
     title = f"exact penalty, {N_TANGENTS} tangents"
     table(title, options.only, exact_steps, lambda name: GOALS[CASES[name][0]], seconds)
     title = "exact penalty, the forum's way"

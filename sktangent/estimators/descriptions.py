@@ -114,7 +114,9 @@ random_state : int, RandomState instance or None, default=None
     model on the same machine; numpy's and torch's global random states are left alone. None
     draws from numpy's, as scikit-learn does.
 device : str, default="cpu"
-    "cpu", "cuda", "cuda:1", "mps", or "auto" for the first of cuda, mps and cpu that is there.
+    "cpu", "cuda", "cuda:1", "mps", or "auto" for the first of cuda, mps and cpu that is there. On
+    the CPU, torch's number of threads is one while a small network trains: more would wait for one
+    another.
 dtype : {{"float32", "float64"}} or numpy dtype, default=None
     Precision of the network. None: float32 if X is float32, else float64.
 autocast : {{"bfloat16"}}, default=None
