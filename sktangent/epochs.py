@@ -35,11 +35,11 @@ class EpochLoop:
         names = ("loss", "data_loss", "penalty") if training else ("loss",)
         columns = tuple(f"{prefix}_{name}" for name in names)
         read_at_once = bool(self._listeners("on_batch_end"))
-        losses, rows, all_rows = [], [], self.history[-1]["batches"]
+        losses, rows = [], []
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
-            row = all_rows[-1]
+            row = self.history[-1]["batches"][-1]
             row[f"{prefix}_batch_size"] = _n_samples(batch)
             rows.append(row)
             losses += [step[name].detach() for name in names]

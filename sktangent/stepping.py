@@ -16,15 +16,15 @@ from torch.optim import optimizer as _optimizer
 _SELDOM = ("amsgrad", "maximize", "capturable", "differentiable", "decoupled_weight_decay")
 
 
-def step(optimizer: Optimizer, closure: Callable[[], Tensor]) -> None:
+def step(optimizer: Optimizer, closure: Callable[[], Tensor] | None = None) -> None:
     """Do what ``optimizer.step(closure)`` does.
 
     Parameters
     ----------
     optimizer : torch.optim.Optimizer
         The optimizer.
-    closure : callable
-        Computes the loss and its gradient, and returns the loss.
+    closure : callable, default=None
+        Computes the loss and its gradient, and returns the loss. None: they have been computed.
 
     Examples
     --------
@@ -41,8 +41,9 @@ def step(optimizer: Optimizer, closure: Callable[[], Tensor]) -> None:
     if type(optimizer) is not Adam or _is_watched(optimizer):
         optimizer.step(closure)
         return
-    with torch.enable_grad():
-        closure()
+    if closure is not None:
+        with torch.enable_grad():
+            closure()
     parts = [_collect(optimizer, group) for group in optimizer.param_groups]
     if None in parts:
         optimizer.step()
@@ -61,7 +62,8 @@ def clear_gradients(optimizer: Optimizer) -> None:
     optimizer : torch.optim.Optimizer
         The optimizer.
     """
-    if type(optimizer).zero_grad is not Optimizer.zero_grad or "zero_grad" in vars(optimizer):
+    own = getattr(type(optimizer), "zero_grad", None)
+    if own is not Optimizer.zero_grad or "zero_grad" in vars(optimizer):
         optimizer.zero_grad()
         return
     for group in optimizer.param_groups:
@@ -71,7 +73,8 @@ def clear_gradients(optimizer: Optimizer) -> None:
 
 def _is_watched(optimizer: Adam) -> bool:
     return bool(
-        "step" in vars(optimizer)  # as learning rate schedulers do, to count
+        torch.autograd._profiler_enabled()
+        or "step" in vars(optimizer)  # as learning rate schedulers do, to count
         or hasattr(optimizer, "grad_scale")
         or optimizer._optimizer_step_pre_hooks
         or optimizer._optimizer_step_post_hooks

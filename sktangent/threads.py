@@ -11,13 +11,12 @@ import torch
 # multiplications in a pass over a batch, from which on more threads were measured to pay
 _MIN_WORK = 2**21
 
-_lock = threading.Lock()
-_n_limited, _n_threads = 0, 1
-
 
 @contextlib.contextmanager
 def threads_for(work: float) -> Iterator[None]:
     """Let torch compute with one thread if there is little to do, and put its number back.
+
+    Only Python's main thread does so.
 
     Parameters
     ----------
@@ -32,27 +31,12 @@ def threads_for(work: float) -> Iterator[None]:
     ...     torch.get_num_threads()
     1
     """
-    if work >= _MIN_WORK:
-        yield
+    before = torch.get_num_threads()
+    if work >= _MIN_WORK or threading.current_thread() is not threading.main_thread():
+        yield  # the number is in part the process's, so only one thread may change it
         return
-    _enter()
     try:
+        torch.set_num_threads(1)
         yield
     finally:
-        _leave()
-
-
-def _enter() -> None:
-    global _n_limited, _n_threads
-    with _lock:
-        if _n_limited == 0:  # a thread that comes later is told the lowered number
-            _n_threads = torch.get_num_threads()
-        _n_limited += 1
-    torch.set_num_threads(1)
-
-
-def _leave() -> None:
-    global _n_limited
-    with _lock:
-        _n_limited -= 1
-        torch.set_num_threads(_n_threads)
+        torch.set_num_threads(before)

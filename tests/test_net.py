@@ -256,3 +256,30 @@ def test_a_compiled_fit_is_the_same():
     torch.testing.assert_close(
         parameters_of(copied.partial_fit(inputs, y)), parameters_of(nets[1].partial_fit(inputs, y))
     )
+
+
+class Sum(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Linear(3, 2))
+
+    def forward(self, parts):
+        return super().forward(sum(parts.values() if isinstance(parts, dict) else parts))
+
+
+@pytest.mark.parametrize("given", [(X, X), {"x": {"first": X, "second": X}}], ids=["tuple", "dict"])
+def test_samples_of_several_arrays(given):
+    net = make_net(module=Sum).initialize()
+    expected = net.module_[0](torch.as_tensor(2 * X))
+    torch.testing.assert_close(net.infer(given), expected)
+
+
+def test_gradients_that_a_step_of_ones_own_has_computed():
+    class Own(TangentPropNet):
+        def train_step(self, batch, **fit_params):
+            self._zero_grad_optimizer()
+            step = self.train_step_single(batch, **fit_params)
+            self._step_optimizer(None)
+            return step
+
+    nets = [make_net(cls, optimizer__fused=True).fit(INPUTS, Y) for cls in (TangentPropNet, Own)]
+    torch.testing.assert_close(*map(parameters_of, nets), rtol=0, atol=0)

@@ -195,3 +195,15 @@ def test_interrupting_keeps_what_was_learned_and_says_so():
     net.interrupt_after = 99
     net.set_params(callbacks__Interrupt__epoch=99).partial_fit(INPUTS, Y)
     assert "train_loss" in net.history[-1]
+
+
+def test_a_history_that_is_read_from_a_file_in_between(tmp_path):
+    class Reload(Callback):
+        def on_batch_begin(self, net, **kwargs):
+            if len(net.history[-1]["batches"]) == 3:
+                net.save_params(f_history=tmp_path / "history.json")
+                net.load_params(f_history=tmp_path / "history.json")
+
+    net = make_net(callbacks=[("reload", Reload())], max_epochs=1, train_split=None)
+    net.fit(INPUTS, Y)
+    assert all("train_batch_size" in row for row in net.history[-1]["batches"])

@@ -9,6 +9,8 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sktangent import TangentPropClassifier, TangentPropRegressor
+from sktangent.estimators.build import multiplications
+from sktangent.modules import MLP
 from sktangent.threads import _MIN_WORK, threads_for
 
 
@@ -75,22 +77,30 @@ def test_much_work_leaves_the_number_alone():
         assert torch.get_num_threads() == 1
 
 
-def test_fits_that_overlap_put_back_what_the_first_one_found():
-    entered, first_is_done = threading.Event(), threading.Event()
-    left_with = []
-
-    def later():
-        with threads_for(0):
-            entered.set()
-            first_is_done.wait(10)
-        left_with.append(torch.get_num_threads())
-
+def test_small_fits_within_small_fits():
     with threads_for(0):
-        other = threading.Thread(target=later)
-        other.start()
-        assert entered.wait(10)
+        with threads_for(0):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 3
-    first_is_done.set()
+
+
+def test_other_threads_leave_the_number_alone():
+    seen = []
+
+    def fit():
+        torch.set_num_threads(2)
+        with threads_for(0):
+            seen.append(torch.get_num_threads())
+
+    other = threading.Thread(target=fit)
+    other.start()
     other.join()
-    assert left_with == [3]
+    assert seen == [2]
     assert torch.get_num_threads() == 3
+
+
+def test_a_gpu_leaves_the_number_alone():
+    inputs, module = {"x": np.zeros((4, 3))}, MLP(3, 2, 4)
+    assert multiplications(module, inputs, batch_size=4) < _MIN_WORK
+    assert multiplications(module.to("meta"), inputs, batch_size=4) == np.inf

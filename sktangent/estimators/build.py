@@ -122,12 +122,14 @@ def check_module(module: nn.Module, x: torch.Tensor, n_outputs: int) -> torch.Te
 
 
 def multiplications(module: nn.Module, inputs: Mapping[str, object], batch_size: int) -> float:
-    """Count what a pass over a batch takes; of networks that are not ours it is not known."""
-    tangents = inputs.get("tangents")
+    """Count what a pass over a batch takes of the CPU; of others' networks it is not known."""
+    tangents, params = inputs.get("tangents"), list(module.parameters())
     if not isinstance(module, MLP) or isinstance(tangents, ComputedRows):
         return math.inf
+    if params[0].device.type != "cpu":
+        return math.inf
     n_rows = batch_size * (1 if tangents is None else 1 + tangents.shape[1])
-    return n_rows * sum(parameter.numel() for parameter in module.parameters())
+    return n_rows * sum(parameter.numel() for parameter in params)
 
 
 def check_criterion(criterion: TangentPropLoss, y_pred: torch.Tensor, y_true: torch.Tensor) -> None:

@@ -32,7 +32,7 @@ from sktangent.modules import MLP
 from sktangent.propagation import products
 from sktangent.propagation.dual import _RULES, Dual
 from sktangent.propagation.fusing import are_batched, is_unobserved, is_watched
-from sktangent.propagation.products import has_faster_products, linear
+from sktangent.propagation.products import is_for_onednn, linear
 from sktangent.propagation.rules import activations as _activations  # noqa: F401  (registers them)
 from sktangent.propagation.rules import linear as _linear  # noqa: F401
 
@@ -160,7 +160,8 @@ def evaluate(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 def _has_faster_layers(module: Callable, x: Tensor) -> bool:
     return (
         isinstance(module, nn.Sequential)
-        and has_faster_products(x)
+        and module._compiled_call_impl is None
+        and is_for_onednn(x)
         and any(
             len(x) * layer.in_features * layer.out_features >= products.MIN_WORK
             for layer in module
@@ -239,7 +240,7 @@ def _holds_tensors(layer: nn.Linear, dtype: torch.dtype) -> bool:
 
 
 def _are_ordinary(inputs: tuple[Tensor, ...]) -> bool:
-    """Tell whether neither a mode nor a transformation wants to see the single functions."""
+    """Tell whether tensors are such that nobody wants to see what the single functions do."""
     return (
         inputs[0].device.type != "meta"
         and is_unobserved(*inputs)

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable
 
 import torch
+from torch._C._dynamo.eval_frame import set_eval_frame
 
 from sktangent.propagation.chains import find_chain
 from sktangent.propagation.dual import Dual, is_dual
 
 
+def _outside_compilers(function: Callable) -> Callable:
+    """Let a compiled caller call a function as it is, and leave all that it calls uncompiled.
+
+    What :func:`torch.compiler.disable` does, without its import, which takes a second.
+    """
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        callback = set_eval_frame(None)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            set_eval_frame(callback)
+
+    call._torchdynamo_disable = True
+    return call
+
+
+@_outside_compilers
 def propagate(
     module: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, tangents: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -32,7 +53,8 @@ def propagate(
     The module's mode decides, as in a plain pass: in training, batch normalization uses the
     statistics of the batch, which are constants with respect to a sample's tangents, and dropout
     uses one mask for a sample and its tangents. What ``forward`` computes under
-    ``torch.no_grad`` is constant. Compiled modules run uncompiled.
+    ``torch.no_grad`` is constant. Compiled modules run uncompiled, and so does the pass in a
+    compiled function.
 
     Parameters
     ----------

@@ -12,6 +12,7 @@ import functools
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import Parameter
 
 from sktangent.propagation.fusing import is_unobserved
 
@@ -48,15 +49,15 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> linear(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]]))
     tensor([[11.]])
     """
-    if not _is_for_onednn(x, weight, bias):
+    if not _pays(x, weight, bias):
         return F.linear(x, weight, bias)
     if torch.is_grad_enabled():
         return _Linear.apply(x, weight, bias)
     return _by_onednn(x, weight, bias)
 
 
-def has_faster_products(x: Tensor) -> bool:
-    """Tell whether oneDNN multiplies what x holds faster than torch's own function.
+def is_for_onednn(x: Tensor) -> bool:
+    """Tell whether oneDNN multiplies what a tensor holds, if that is much, faster than MKL.
 
     Parameters
     ----------
@@ -65,12 +66,15 @@ def has_faster_products(x: Tensor) -> bool:
 
     Returns
     -------
-    has : bool
-        Whether it does, if there are many of them.
+    is_for_onednn : bool
+        Whether it does.
     """
     return (
-        x.dtype is torch.float32
+        type(x) in (Tensor, Parameter)
+        and x.dtype is torch.float32
         and x.device.type == "cpu"
+        and x.layout is torch.strided
+        and not x.is_nested
         and _has_faster_onednn()
         and torch._C._get_mkldnn_enabled()
     )
@@ -102,30 +106,26 @@ def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
-def _is_for_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+def _pays(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Tell whether oneDNN can compute a product, faster and unseen."""
+    factors = (x, weight) if bias is None else (x, weight, bias)
     return (
-        _is_large(x, weight)
-        and has_faster_products(x)
+        weight.ndim == 2
+        and x.ndim >= 2
+        and x.numel() * weight.shape[0] >= MIN_WORK
+        and all(map(is_for_onednn, factors))
+        and (x.is_contiguous() or weight.shape[0] >= _MIN_COLUMNS)
         and _fit(x, weight, bias)
-        and is_unobserved(*((x, weight) if bias is None else (x, weight, bias)))
+        and is_unobserved(*factors)
     )
 
 
-def _is_large(x: Tensor, weight: Tensor) -> bool:
-    n_columns = weight.shape[0] if weight.ndim == 2 else 0
-    if x.ndim < 2 or x.numel() * n_columns < MIN_WORK:
-        return False
-    return x.is_contiguous() or n_columns >= _MIN_COLUMNS
-
-
 def _fit(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Tell whether factors fit together; what torch says if not is left to torch."""
+    """Tell whether shapes fit, of which errors are left to torch, and strides are oneDNN's."""
     return (
-        weight.device.type == "cpu"
-        and weight.dtype is x.dtype
-        and x.shape[-1] == weight.shape[1]
-        and (bias is None or (bias.dtype is x.dtype and bias.shape == weight.shape[:1]))
+        x.shape[-1] == weight.shape[1]
+        and (weight.is_contiguous() or weight.t().is_contiguous())
+        and (bias is None or (bias.shape == weight.shape[:1] and bias.is_contiguous()))
     )
 
 

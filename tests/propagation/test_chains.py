@@ -387,7 +387,7 @@ def test_outputs_of_other_modules(pieces, build):
 
 def test_in_one_piece_only_where_a_product_is_large(monkeypatch):
     module, x = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)), draw(7, 3).float()
-    monkeypatch.setattr(chains, "has_faster_products", lambda x: x.dtype is torch.float32)
+    monkeypatch.setattr(chains, "is_for_onednn", lambda x: x.dtype is torch.float32)
     for size, expected in ((7 * 3 * 5, True), (7 * 3 * 5 + 1, False)):
         monkeypatch.setattr(chains.products, "MIN_WORK", size)
         assert chains._has_faster_layers(module, x) is expected

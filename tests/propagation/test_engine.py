@@ -183,6 +183,13 @@ def test_propagate_inside_a_custom_autograd_function():
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("module", [nn.LayerNorm(4), nn.GroupNorm(2, 4), nn.Linear(4, 2)])
+def test_compiled_functions_call_it_uncompiled(module):
+    module, (x, tangents) = module.double(), samples(3, 4)
+    compiled = torch.compile(lambda x: 2 * propagate(module, x, tangents)[1], backend="eager")
+    torch.testing.assert_close(compiled(x), 2 * propagate(module, x, tangents)[1])
+
+
 def test_script_modules():
     module, (x, tangents) = mlp(), samples(5, 4)
     expected = propagate(module, x, tangents)[1]

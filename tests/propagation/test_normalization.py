@@ -174,3 +174,24 @@ def test_standardized_samples_with_weights_made_from_the_samples():
 
     check(layer, 3, 4, 5, reference=lambda x: standardize(x, -1) * x[0, 0] + x[1, 0])
     check(instance, 3, 4, 5, reference=lambda x: standardize(x, -1) * x[0, :, :1] + x[0, :, 1:2])
+
+
+PLAIN = {
+    "layer": lambda x: F.layer_norm(x, (5,)),
+    "group": lambda x: F.group_norm(x[..., :4], 2),
+    "instance": lambda x: F.instance_norm(x[:, None]).flatten(1),
+}
+
+
+@pytest.mark.parametrize("normalize", PLAIN.values(), ids=PLAIN)
+def test_what_is_normalized_may_be_changed_in_place(normalize):
+    x, tangents = samples(3, 5)
+    x.requires_grad_()
+
+    def gradient(change):
+        y, dy = change(*propagate(normalize, x, tangents))
+        return torch.autograd.grad(y.square().sum() + dy.square().sum(), x)
+
+    torch.testing.assert_close(
+        gradient(lambda y, dy: (y.sub_(1), dy.mul_(2))), gradient(lambda y, dy: (y - 1, dy * 2))
+    )

@@ -16,8 +16,14 @@ from sktangent.propagation.fusing import is_unobserved
 from sktangent.propagation.rules.batch_norm import affine, batch_norm
 
 
-def _standardize(input: Dual, eps: float) -> Dual:
-    """Standardize over the last axis."""
+def _standardize(input: Dual, eps: float, weight: torch.Tensor | None) -> Dual:
+    """Standardize over the last axis, before a multiplication by a weight."""
+    standard = _standardized(input, eps)
+    # without one, the caller may change in place what the way back needs
+    return standard.clone() if weight is None else standard
+
+
+def _standardized(input: Dual, eps: float) -> Dual:
     if is_unobserved(input.primal):  # a recording would keep the kernel and lose our backward
         standard, inverse = _Standard.apply(input.primal, eps)
         return Dual(standard, _StandardTangents.apply(input.tangents, standard, inverse))
@@ -100,7 +106,7 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     shape = tuple(input.shape)
     kept = shape[: len(shape) - len(normalized_shape)]
     flat = _reshape(input, (*kept, torch.Size(normalized_shape).numel()))
-    return _affine_last(_reshape(_standardize(flat, eps), shape), weight, bias)
+    return _affine_last(_reshape(_standardize(flat, eps, weight), shape), weight, bias)
 
 
 def _affine_last(normalized, weight, bias):
@@ -125,7 +131,7 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
         raise ValueError(f"{shape[1]} channels cannot be cut into {num_groups} equal groups.")
     groups = input.primal[0].numel() // num_groups
     flat = _reshape(input, (shape[0], num_groups, groups))
-    return affine(_reshape(_standardize(flat, eps), shape), weight, bias)
+    return affine(_reshape(_standardize(flat, eps, weight), shape), weight, bias)
 
 
 @register_rule(torch.group_norm)
@@ -155,7 +161,8 @@ def instance_norm(
     if running_mean is not None:
         with torch.no_grad():
             F.instance_norm(input.primal, *statistics, None, None, True, momentum, eps)
-    standard = _standardize(Dual(input.primal.flatten(2), input.tangents.flatten(3)), eps)
+    flat = Dual(input.primal.flatten(2), input.tangents.flatten(3))
+    standard = _standardize(flat, eps, weight)
     return affine(_reshape(standard, tuple(input.shape)), weight, bias)
 
 
