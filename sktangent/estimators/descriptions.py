@@ -127,8 +127,9 @@ compile : bool, default=False
     Compile the training pass with tangents by :func:`torch.compile`: it takes seconds at the start
     and pays in long fits. ``forward`` must consist of the same torch functions every time. A
     warning tells if no compiler is at hand; training then runs uncompiled. Without tangents it
-    does nothing, nor on the CPU for linear layers with activations between them, as the default
-    module: their pass is one function as it is.
+    does nothing, nor on the CPU where it would not help: for linear layers with activations between
+    them, as the default module, whose pass is one function as it is; on AMD's processors for all
+    networks of large linear layers, unless they convolve.
 callbacks : list, default=None
     skorch callbacks, as skorch takes them.
 **kwargs : dict

@@ -29,10 +29,9 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from sktangent.modules import MLP
-from sktangent.propagation import products
 from sktangent.propagation.dual import _RULES, Dual
 from sktangent.propagation.fusing import are_batched, is_unobserved, is_watched
-from sktangent.propagation.products import is_for_onednn, linear
+from sktangent.propagation.products import linear, multiply_by_onednn
 from sktangent.propagation.rules import activations as _activations  # noqa: F401  (registers them)
 from sktangent.propagation.rules import linear as _linear  # noqa: F401
 
@@ -161,12 +160,7 @@ def _has_faster_layers(module: Callable, x: Tensor) -> bool:
     return (
         isinstance(module, nn.Sequential)
         and module._compiled_call_impl is None
-        and is_for_onednn(x)
-        and any(
-            len(x) * layer.in_features * layer.out_features >= products.MIN_WORK
-            for layer in module
-            if type(layer) is nn.Linear
-        )
+        and multiply_by_onednn(module, x, len(x))
     )
 
 

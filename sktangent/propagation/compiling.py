@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_map_only
 
 from sktangent.propagation.chains import find_chain
 from sktangent.propagation.engine import propagate
+from sktangent.propagation.products import multiply_by_onednn
 
 # full batches and the last one of an epoch, of this fit and of the next
 _MAX_SHAPES = 4
@@ -25,8 +26,9 @@ class CompiledPropagation:
     given to :func:`torch.compile`. What ``forward`` does beside them (counters, draws from Python's
     own generators) happens once, while they are recorded. If recording or compiling fails, a
     warning says why, and the module runs uncompiled from then on; so does it for more than a few
-    shapes. Chains of linear layers and activations run uncompiled on the CPU, where compiled code
-    takes longer.
+    shapes. On the CPU chains of linear layers and activations run uncompiled, and so do networks
+    without convolutions whose products are those of :mod:`sktangent.propagation.products`: compiled
+    code takes longer.
 
     Parameters
     ----------
@@ -63,6 +65,9 @@ class CompiledPropagation:
 
     def _compile(self, key: tuple, x: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
         state = self._state()
+        if self._is_faster_uncompiled(x, tangents):
+            self._functions[key] = self._plainly
+            return self._plainly(state, x, tangents)
         try:
             function = torch.compile(self._record(state, x, tangents), **self._kwargs)
             result = function(state, x, tangents)
@@ -77,6 +82,12 @@ class CompiledPropagation:
             return self._plainly(state, x, tangents)
         self._functions[key] = function
         return result
+
+    def _is_faster_uncompiled(self, x: Tensor, tangents: Tensor) -> bool:
+        layers = list(self.module.modules())
+        if any(isinstance(layer, nn.modules.conv._ConvNd) for layer in layers):
+            return False
+        return multiply_by_onednn(layers, x, len(x) * tangents.shape[1])
 
     def _state(self) -> dict[str, Tensor]:
         return {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}

@@ -8,17 +8,17 @@ and copies rows that are transposed, so small products stay with MKL.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch.nn import Parameter
+from torch import Tensor, nn
 
 from sktangent.propagation.fusing import is_unobserved
 
 # multiplications from which on oneDNN is faster, also between smaller products left to MKL, which
 # cuts matrices into other parts for its threads
-MIN_WORK = 2**23
+_MIN_WORK = 2**23
 # output columns that repay a copy of the rows
 _MIN_COLUMNS = 192
 
@@ -56,27 +56,27 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return _by_onednn(x, weight, bias)
 
 
-def is_for_onednn(x: Tensor) -> bool:
-    """Tell whether oneDNN multiplies what a tensor holds, if that is much, faster than MKL.
+def multiply_by_onednn(layers: Iterable[nn.Module], x: Tensor, n_rows: int) -> bool:
+    """Tell whether oneDNN computes a product of any of some layers.
 
     Parameters
     ----------
+    layers : iterable of nn.Module
+        The layers.
     x : torch.Tensor
-        The values.
+        The samples that the network takes.
+    n_rows : int
+        Rows that a layer multiplies.
 
     Returns
     -------
-    is_for_onednn : bool
-        Whether it does.
+    multiply_by_onednn : bool
+        Whether it computes one.
     """
-    return (
-        type(x) in (Tensor, Parameter)
-        and x.dtype is torch.float32
-        and x.device.type == "cpu"
-        and x.layout is torch.strided
-        and not x.is_nested
-        and _has_faster_onednn()
-        and torch._C._get_mkldnn_enabled()
+    return _is_for_onednn(x) and any(
+        n_rows * layer.in_features * layer.out_features >= _MIN_WORK
+        for layer in layers
+        if type(layer) is nn.Linear
     )
 
 
@@ -112,11 +112,23 @@ def _pays(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     return (
         weight.ndim == 2
         and x.ndim >= 2
-        and x.numel() * weight.shape[0] >= MIN_WORK
-        and all(map(is_for_onednn, factors))
+        and x.numel() * weight.shape[0] >= _MIN_WORK
+        and all(map(_is_for_onednn, factors))
         and (x.is_contiguous() or weight.shape[0] >= _MIN_COLUMNS)
         and _fit(x, weight, bias)
         and is_unobserved(*factors)
+    )
+
+
+def _is_for_onednn(x: Tensor) -> bool:
+    return (
+        type(x) in (Tensor, nn.Parameter)
+        and x.dtype is torch.float32
+        and x.device.type == "cpu"
+        and x.layout is torch.strided
+        and not x.is_nested
+        and _has_faster_onednn()
+        and torch._C._get_mkldnn_enabled()
     )
 
 

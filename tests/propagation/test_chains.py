@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from sktangent.modules import MLP
-from sktangent.propagation import chains, propagate, register_rule
+from sktangent.propagation import chains, products, propagate, register_rule
 from sktangent.propagation.chains import evaluate, find_chain
 from sktangent.propagation.dual import _RULES, Dual
 
@@ -387,9 +387,9 @@ def test_outputs_of_other_modules(pieces, build):
 
 def test_in_one_piece_only_where_a_product_is_large(monkeypatch):
     module, x = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)), draw(7, 3).float()
-    monkeypatch.setattr(chains, "is_for_onednn", lambda x: x.dtype is torch.float32)
+    monkeypatch.setattr(products, "_is_for_onednn", lambda x: x.dtype is torch.float32)
     for size, expected in ((7 * 3 * 5, True), (7 * 3 * 5 + 1, False)):
-        monkeypatch.setattr(chains.products, "MIN_WORK", size)
+        monkeypatch.setattr(products, "_MIN_WORK", size)
         assert chains._has_faster_layers(module, x) is expected
         assert not chains._has_faster_layers(module, x.double())
         assert not chains._has_faster_layers(module[0], x)

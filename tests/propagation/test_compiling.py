@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from sktangent.propagation import propagate
+from sktangent.propagation import products, propagate
 from sktangent.propagation.compiling import CompiledPropagation
 
 
@@ -159,3 +159,28 @@ def test_a_compiler_that_is_not_there_is_told_of():
     compiled = CompiledPropagation(module, backend=broken)
     with pytest.warns(UserWarning, match="no compiler at hand"):
         torch.testing.assert_close(compiled(x, tangents), propagate(module, x, tangents))
+
+
+def normalized(width):
+    return nn.Sequential(nn.Flatten(), nn.Linear(72, width), nn.LayerNorm(width))
+
+
+def convolutional():
+    return nn.Sequential(nn.Conv2d(2, 2, 1), nn.Flatten(), nn.Linear(72, 8))
+
+
+@pytest.mark.parametrize(
+    ("module", "is_compiled"),
+    [(normalized(8), False), (normalized(7), True), (convolutional(), True)],
+)
+def test_products_that_are_faster_uncompiled(monkeypatch, module, is_compiled):
+    compiled = []
+    monkeypatch.setattr(
+        torch, "compile", lambda module, **kwargs: compiled.append(module) or module
+    )
+    monkeypatch.setattr(products, "_is_for_onednn", lambda x: True)
+    monkeypatch.setattr(products, "_MIN_WORK", 4 * 3 * 72 * 8)  # samples, tangents, inputs, outputs
+    propagation = CompiledPropagation(module)
+    for _ in range(2):
+        propagation(*images())
+    assert len(compiled) == is_compiled

@@ -33,7 +33,7 @@ def calls(monkeypatch):
 
     monkeypatch.setattr(products, "_by_onednn", counted)
     monkeypatch.setattr(products, "_has_faster_onednn", lambda: True)
-    monkeypatch.setattr(products, "MIN_WORK", 1)
+    monkeypatch.setattr(products, "_MIN_WORK", 1)
     monkeypatch.setattr(products, "_MIN_COLUMNS", 1)
     return done
 
@@ -238,7 +238,7 @@ def test_a_network_is_propagated_as_in_double_precision(calls, as_chain):
 
 
 def test_small_products_stay_with_torch(calls, monkeypatch):
-    monkeypatch.setattr(products, "MIN_WORK", 7 * 3 * 5)
+    monkeypatch.setattr(products, "_MIN_WORK", 7 * 3 * 5)
     linear(draw(7, 3), draw(5, 3))
     assert len(calls) == 1
     linear(draw(6, 3), draw(5, 3))
