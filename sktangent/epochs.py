@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from skorch.callbacks import Callback, PrintLog
 
+from sktangent.allocation import keep_freed_memory
 from sktangent.history import record_losses
 
 
@@ -68,6 +69,7 @@ class EpochLoop:
         self : TangentPropNet
             The net.
         """
+        keep_freed_memory()
         try:
             return super().fit_loop(X, y, *args, **kwargs)
         except _StopTraining:
