@@ -6,6 +6,14 @@ torch.set_num_threads(1)  # nets this small are slower on more
 
 
 @pytest.fixture
+def seeded():
+    """Seed torch's global generator for a test, and put its state back."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.fixture
 def X():
     return np.random.default_rng(0).normal(size=(60, 4))
 

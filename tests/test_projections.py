@@ -10,14 +10,9 @@ from sktangent.net import TangentPropNet
 from sktangent.projections import project
 from sktangent.tangents import FeatureTangents
 
+pytestmark = pytest.mark.usefixtures("seeded")
+
 N_DRAWS = 200_000
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
 
 
 @pytest.fixture

@@ -13,10 +13,8 @@ from sktangent.stepping import clear_gradients, step
 
 
 @pytest.fixture
-def net():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)).double()
+def net(seeded):
+    return nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)).double()
 
 
 @pytest.fixture

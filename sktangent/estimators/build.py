@@ -124,9 +124,8 @@ def check_module(module: nn.Module, x: torch.Tensor, n_outputs: int) -> torch.Te
 def multiplications(module: nn.Module, inputs: Mapping[str, object], batch_size: int) -> float:
     """Count what a pass over a batch takes of the CPU; of others' networks it is not known."""
     tangents, params = inputs.get("tangents"), list(module.parameters())
-    if not isinstance(module, MLP) or isinstance(tangents, ComputedRows):
-        return math.inf
-    if params[0].device.type != "cpu":
+    is_known = isinstance(module, MLP) and not isinstance(tangents, ComputedRows)
+    if not is_known or params[0].device.type != "cpu":
         return math.inf
     n_rows = batch_size * (1 if tangents is None else 1 + tangents.shape[1])
     return n_rows * sum(parameter.numel() for parameter in params)

@@ -7,24 +7,16 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 
-def can_fuse(tensor: Tensor) -> bool:
-    """Tell whether a custom autograd function may be used in place of plain torch functions.
+def is_unobserved(*tensors: Tensor) -> bool:
+    """Tell whether neither a mode nor a transformation wants to see the single functions.
 
     A compiler fuses plain functions better, autocast must choose dtypes for forward and backward
     alike, and torch.func's transforms look into plain functions only.
     """
-    return not (
-        torch.compiler.is_compiling()
-        or torch.is_autocast_enabled(tensor.device.type)
-        or torch._C._are_functorch_transforms_active()
-    )
-
-
-def is_unobserved(*tensors: Tensor) -> bool:
-    """Tell whether neither a mode nor a transformation wants to see the single functions."""
     return (
         all(type(tensor) in (Tensor, nn.Parameter) for tensor in tensors)
-        and can_fuse(tensors[0])
+        and not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled(tensors[0].device.type)
         and not are_batched(*tensors)
         and forward_ad._current_level < 0
         and not torch._C._is_torch_function_mode_enabled()

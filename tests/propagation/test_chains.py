@@ -12,16 +12,11 @@ from sktangent.propagation import chains, products, propagate, register_rule
 from sktangent.propagation.chains import evaluate, find_chain
 from sktangent.propagation.dual import _RULES, Dual
 
+pytestmark = pytest.mark.usefixtures("seeded")
+
 
 def draw(*shape):
     return torch.randn(*shape, dtype=torch.float64)
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
 
 
 def chain(*layers):

@@ -34,10 +34,8 @@ def assert_same(module, x, tangents, **kwargs):
 
 
 @pytest.fixture(autouse=True)
-def _seed():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
+def _fresh(seeded):
+    yield
     torch.compiler.reset()
 
 

@@ -11,12 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sktangent.propagation import products, propagate
 from sktangent.propagation.products import linear
 
-
-@pytest.fixture(autouse=True)
-def _seed():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 @pytest.fixture
