@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sktangent._speed.observers import is_watched
 from sktangent.propagation import propagate
-from sktangent.propagation.fusing import is_watched
 
 _LOSSES: dict[str, type[nn.Module]] = {
     "squared_error": nn.MSELoss,

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from sktangent.batching import as_tensor
 from sktangent.propagation import propagate
-from sktangent.propagation.jacobians import jacobian
+from sktangent.propagation.jacobian import jacobian
+from sktangent.training.batches import as_tensor
 
 _ROWS = 16384
 

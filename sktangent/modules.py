@@ -7,6 +7,8 @@ from numbers import Integral
 
 from torch import Tensor, nn
 
+from sktangent._speed.chains import is_chain_of_flat_samples
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "elu": nn.ELU,
     "gelu": nn.GELU,
@@ -67,6 +69,7 @@ class MLP(nn.Sequential):
             self.append(build())
         self.append(nn.Linear(sizes[-1], n_outputs))
 
+    @is_chain_of_flat_samples
     def forward(self, x: Tensor) -> Tensor:
         """Compute the outputs.
 

@@ -11,16 +11,16 @@ from skorch.callbacks import EpochTimer
 from skorch.utils import to_tensor
 from torch import Tensor, nn
 
-from sktangent.batching import make_batches
+from sktangent._speed.adam import clear_gradients, step
+from sktangent._speed.chains import evaluate
 from sktangent.criterion import TangentPropLoss
 from sktangent.derivatives import NetDerivatives
-from sktangent.epochs import EpochLoop, QuietLog
-from sktangent.history import EpochHistory
 from sktangent.projections import project
 from sktangent.propagation import propagate
-from sktangent.propagation.chains import evaluate
 from sktangent.propagation.compiling import CompiledPropagation
-from sktangent.stepping import clear_gradients, step
+from sktangent.training.batches import make_batches
+from sktangent.training.epochs import EpochLoop, QuietLog
+from sktangent.training.history import EpochHistory
 
 
 class TangentPropNet(EpochLoop, NetDerivatives, skorch.NeuralNet):

@@ -10,10 +10,10 @@ from skorch.helper import predefined_split
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sktangent.batching import TensorBatches
 from sktangent.criterion import TangentPropLoss
 from sktangent.net import TangentPropNet
 from sktangent.propagation import propagate
+from sktangent.training.batches import TensorBatches
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(40, 3)).astype(np.float32)

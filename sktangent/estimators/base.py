@@ -17,6 +17,7 @@ from skorch.dataset import Dataset
 from skorch.helper import predefined_split
 from torch import nn
 
+from sktangent._speed.threads import threads_for
 from sktangent.estimators.build import (
     build_module,
     check_criterion,
@@ -36,8 +37,7 @@ from sktangent.estimators.schedule import Schedule, plan
 from sktangent.estimators.tangent_data import moments
 from sktangent.estimators.training_rows import TangentRows, keep_or_compute, take_rows
 from sktangent.net import TangentPropNet
-from sktangent.stopping import Stopping, unchanged_on_failure
-from sktangent.threads import threads_for
+from sktangent.training.stopping import Stopping, unchanged_on_failure
 
 _PREDICT_BATCH_SIZE = 4096
 _N_PROBES = 2

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import nn, optim
 
-from sktangent.batching import ComputedRows
 from sktangent.criterion import TangentPropLoss
 from sktangent.modules import MLP
 from sktangent.net import TangentPropNet
-from sktangent.optimizers import LBFGS
+from sktangent.training.batches import ComputedRows
+from sktangent.training.optimizers import LBFGS
 
 _INPUT_SIZE_NAMES = ("n_features", "n_inputs", "in_features", "input_size", "input_dim")
 _OUTPUT_SIZE_NAMES = (

@@ -10,11 +10,11 @@ from sklearn.utils import _safe_indexing, check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from sktangent.batching import forward_strides
 from sktangent.estimators.parameters import SkorchParameters
 from sktangent.estimators.tangent_data import compute_tangents, identity_tangents
-from sktangent.history import EpochHistory
 from sktangent.preprocessing import push_forward
+from sktangent.training.batches import forward_strides
+from sktangent.training.history import EpochHistory
 
 # identity tangents that are pushed forward at once, at most
 _PUSHED_AT_ONCE = 16384

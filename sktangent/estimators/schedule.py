@@ -9,7 +9,7 @@ from numbers import Integral
 from sklearn.base import is_regressor
 
 from sktangent.estimators.training_rows import TangentRows
-from sktangent.optimizers import LBFGS
+from sktangent.training.optimizers import LBFGS
 
 _BATCH_SIZE = 200
 _EPOCHS, _STEPS = 200, 3000

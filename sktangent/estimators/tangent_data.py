@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sktangent.batching import forward_strides
+from sktangent.training.batches import forward_strides
 
 
 def compute_tangents(

@@ -10,7 +10,6 @@ import numpy as np
 from sklearn import config_context, get_config
 from sklearn.utils import _safe_indexing
 
-from sktangent.batching import ComputedRows
 from sktangent.estimators.tangent_data import (
     check_derivatives,
     compute_tangents,
@@ -19,6 +18,7 @@ from sktangent.estimators.tangent_data import (
     scale_tangents,
     take_tangents,
 )
+from sktangent.training.batches import ComputedRows
 
 # samples whose tangents are computed at once, in bytes of X
 _CHUNK = 2**22

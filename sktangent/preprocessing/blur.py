@@ -11,8 +11,8 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import validate_data
 
-from sktangent.tangents._base import SAMPLES, check_nonnegative
-from sktangent.tangents._planes import ImageFrame, blur
+from sktangent._checks import SAMPLES, check_nonnegative
+from sktangent._frames import ImageFrame, blur
 
 
 class GaussianBlur(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):

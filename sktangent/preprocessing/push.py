@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_array
 
+from sktangent._checks import SAMPLES
 from sktangent.preprocessing.chain import push
 from sktangent.preprocessing.function import flatten, is_frame, name, transform, unwrap, wrap
-from sktangent.tangents._base import SAMPLES
 
 # Numbers in each of some dozen temporary arrays: 8 MB in double precision.
 _CHUNK = 2**20

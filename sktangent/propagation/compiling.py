@@ -11,9 +11,9 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
-from sktangent.propagation.chains import find_chain
+from sktangent._speed.chains import find_chain
+from sktangent._speed.products import multiply_by_onednn
 from sktangent.propagation.engine import propagate
-from sktangent.propagation.products import multiply_by_onednn
 
 # full batches and the last one of an epoch, of this fit and of the next
 _MAX_SHAPES = 4
@@ -27,7 +27,7 @@ class CompiledPropagation:
     own generators) happens once, while they are recorded. If recording or compiling fails, a
     warning says why, and the module runs uncompiled from then on; so does it for more than a few
     shapes. On the CPU chains of linear layers and activations run uncompiled, and so do networks
-    without convolutions whose products are those of :mod:`sktangent.propagation.products`: compiled
+    without convolutions whose products are those of :mod:`sktangent._speed.products`: compiled
     code takes longer.
 
     Parameters

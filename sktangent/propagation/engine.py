@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch._C._dynamo.eval_frame import set_eval_frame
 
-from sktangent.propagation.chains import find_chain
+from sktangent._speed import chains
 from sktangent.propagation.dual import Dual, is_dual
 
 
@@ -47,8 +47,7 @@ def propagate(
     the tangents as it maps the samples, bias left out, and an elementwise one scales them by its
     slope [1]_. Functions without a rule (see :func:`register_rule`) go through automatic
     differentiation, one by one. Linear layers with common activations between them, in a plain
-    ``Sequential`` or an :class:`~sktangent.modules.MLP`, are followed in one piece, which gives the
-    same sooner.
+    ``Sequential``, are followed in one piece, which gives the same sooner.
 
     The module's mode decides, as in a plain pass: in training, batch normalization uses the
     statistics of the batch, which are constants with respect to a sample's tangents, and dropout
@@ -108,7 +107,7 @@ def propagate(
     _check_samples(x)
     _check_tangents(tangents, x)
     module = _uncompiled(module)
-    chain = find_chain(module, x, tangents)
+    chain = chains.find_chain(module, x, tangents)
     if chain is not None:
         return chain(x, tangents)
     with torch.inference_mode(False), torch.enable_grad(), _eager():

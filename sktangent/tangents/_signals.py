@@ -24,7 +24,7 @@ def differentiate(signals: np.ndarray, positions: np.ndarray) -> np.ndarray:
     .. math:: h_i m_{i-1} + 2 (h_{i-1} + h_i) m_i + h_{i-1} m_{i+1}
               = 3 (h_i \delta_{i-1} + h_{i-1} \delta_i).
 
-    On equal steps they are what :func:`sktangent.tangents._filters.derivative_matrix` gives,
+    On equal steps they are what :func:`sktangent._frames.derivative_matrix` gives,
     in a time that is linear in the length.
 
     Parameters

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_array, validate_data
 
-from sktangent.tangents._base import BaseTangents, check_names, check_samples
+from sktangent._checks import check_names, check_samples
+from sktangent.tangents._base import BaseTangents
 
 
 class FeatureTangents(BaseTangents):

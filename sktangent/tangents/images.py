@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sktangent.tangents._base import BaseTangents, check_names, check_nonnegative
-from sktangent.tangents._planes import ImageFrame, blur, differentiate
+from sktangent._checks import check_names, check_nonnegative
+from sktangent._frames import ImageFrame, blur, differentiate
+from sktangent.tangents._base import BaseTangents
 
 # Displacement (to the right, downwards) of the content at the coordinates u (to the right) and
 # v (downwards), both from -1 to 1 along the longer side of the frame.

@@ -17,7 +17,8 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from sktangent.tangents._base import SAMPLES, BaseTangents, check_choice, check_count
+from sktangent._checks import SAMPLES, check_choice, check_count
+from sktangent.tangents._base import BaseTangents
 
 _SCALES = ("deviation", "unit")
 _SAME_CLASS = ("auto", True, False)

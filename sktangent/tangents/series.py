@@ -10,13 +10,8 @@ from numpy.typing import ArrayLike
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_array, validate_data
 
-from sktangent.tangents._base import (
-    SAMPLES,
-    BaseTangents,
-    check_count,
-    check_names,
-    check_nonnegative,
-)
+from sktangent._checks import SAMPLES, check_count, check_names, check_nonnegative
+from sktangent.tangents._base import BaseTangents
 from sktangent.tangents._signals import differentiate, gaussian
 
 _DISPLACEMENTS = ("shift", "stretch", "warp")

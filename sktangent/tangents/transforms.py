@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sktangent.tangents._base import BaseTangents, check_choice, check_count, check_nonnegative
+from sktangent._checks import check_choice, check_count, check_nonnegative
+from sktangent.tangents._base import BaseTangents
 
 _MODES = ("differences", "forward")
 # A transformation that does this to the samples at amount zero is taken for a mistake.

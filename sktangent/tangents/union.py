@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 
-from sktangent.tangents._base import BaseTangents, check_names, check_nonnegative, check_samples
+from sktangent._checks import check_names, check_nonnegative, check_samples
+from sktangent.tangents._base import BaseTangents
 
 _WEIGHT = "weights__"
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from sktangent.propagation import products, propagate
+from sktangent._speed import products
+from sktangent.propagation import propagate
 from sktangent.propagation.compiling import CompiledPropagation
 
 

@@ -7,9 +7,9 @@ from scipy.interpolate import CubicSpline
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
+from sktangent._frames import derivative_matrix, gaussian_matrix
 from sktangent.preprocessing import GaussianBlur
 from sktangent.tangents import SeriesTangents
-from sktangent.tangents._filters import derivative_matrix, gaussian_matrix
 from sktangent.tangents._signals import differentiate, gaussian
 
 ALL = ("shift", "stretch", "warp", "offset", "slope", "curvature", "gain", "scatter")

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
+from sktangent._speed.products import linear
 from sktangent.propagation.dual import Dual, any_dual, call, constant, is_dual, register_rule
-from sktangent.propagation.products import linear
 
 # Matrix products ----------------------------------------------------------------------------------
 

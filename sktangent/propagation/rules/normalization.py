@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from sktangent._speed.observers import is_unobserved
 from sktangent.propagation.dual import Dual, is_dual, register_rule
-from sktangent.propagation.fusing import is_unobserved
 from sktangent.propagation.rules.batch_norm import affine, batch_norm
 
 

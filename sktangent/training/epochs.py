@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import torch
 from skorch.callbacks import Callback, PrintLog
 
-from sktangent.allocation import keep_freed_memory
-from sktangent.history import record_losses
+from sktangent._speed.allocation import keep_freed_memory
+from sktangent.training.history import record_losses
 
 
 class EpochLoop:

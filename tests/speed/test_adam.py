@@ -8,8 +8,8 @@ from torch import nn
 from torch.optim import Adam
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from sktangent import stepping
-from sktangent.stepping import clear_gradients, step
+from sktangent._speed import adam as stepping
+from sktangent._speed.adam import clear_gradients, step
 
 
 @pytest.fixture

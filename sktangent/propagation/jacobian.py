@@ -34,7 +34,7 @@ def jacobian(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     Examples
     --------
     >>> import torch
-    >>> from sktangent.propagation.jacobians import jacobian
+    >>> from sktangent.propagation.jacobian import jacobian
     >>> jacobian(lambda x: x.prod(1, keepdim=True), torch.tensor([[2.0, 3.0]]))
     tensor([[[3., 2.]]])
     """

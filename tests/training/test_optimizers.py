@@ -12,8 +12,8 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sktangent import TangentPropClassifier, TangentPropRegressor
-from sktangent.optimizers import LBFGS
 from sktangent.tangents import FeatureTangents
+from sktangent.training.optimizers import LBFGS
 
 BOTH = pytest.mark.parametrize("estimator", [TangentPropClassifier, TangentPropRegressor])
 

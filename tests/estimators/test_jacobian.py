@@ -12,7 +12,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from torch import nn
 
 from sktangent import TangentPropClassifier, TangentPropRegressor
-from sktangent.propagation import jacobians
+from sktangent.propagation import jacobian as jacobians
 from sktangent.tangents import FeatureTangents
 
 BOTH = pytest.mark.parametrize("estimator", [TangentPropClassifier, TangentPropRegressor])

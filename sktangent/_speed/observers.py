@@ -6,15 +6,19 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from sktangent._speed import are_shortcuts_on
+
 
 def is_unobserved(*tensors: Tensor) -> bool:
-    """Tell whether neither a mode nor a transformation wants to see the single functions.
+    """Tell whether a shortcut may do at once what torch functions do one by one.
 
-    A compiler fuses plain functions better, autocast must choose dtypes for forward and backward
-    alike, and torch.func's transforms look into plain functions only.
+    Neither a mode nor a transformation must want to see the single functions: a compiler fuses
+    plain functions better, autocast must choose dtypes for forward and backward alike, and
+    torch.func's transforms look into plain functions only.
     """
     return (
-        all(type(tensor) in (Tensor, nn.Parameter) for tensor in tensors)
+        are_shortcuts_on()
+        and all(type(tensor) in (Tensor, nn.Parameter) for tensor in tensors)
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled(tensors[0].device.type)
         and not are_batched(*tensors)

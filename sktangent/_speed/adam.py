@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 from torch.optim import optimizer as _optimizer
 
+from sktangent._speed import are_shortcuts_on
+
 _SELDOM = ("amsgrad", "maximize", "capturable", "differentiable", "decoupled_weight_decay")
 
 
@@ -29,7 +31,7 @@ def step(optimizer: Optimizer, closure: Callable[[], Tensor] | None = None) -> N
     Examples
     --------
     >>> import torch
-    >>> from sktangent.stepping import step
+    >>> from sktangent._speed.adam import step
     >>> w = torch.nn.Parameter(torch.ones(2))
     >>> def closure():
     ...     w.grad = torch.ones(2)
@@ -38,7 +40,7 @@ def step(optimizer: Optimizer, closure: Callable[[], Tensor] | None = None) -> N
     >>> w.detach()
     tensor([0.9000, 0.9000])
     """
-    if type(optimizer) is not Adam or _is_watched(optimizer):
+    if type(optimizer) is not Adam or not are_shortcuts_on() or _is_watched(optimizer):
         optimizer.step(closure)
         return
     if closure is not None:
@@ -63,7 +65,8 @@ def clear_gradients(optimizer: Optimizer) -> None:
         The optimizer.
     """
     own = getattr(type(optimizer), "zero_grad", None)
-    if own is not Optimizer.zero_grad or "zero_grad" in vars(optimizer):
+    is_plain = own is Optimizer.zero_grad and "zero_grad" not in vars(optimizer)
+    if not is_plain or not are_shortcuts_on():
         optimizer.zero_grad()
         return
     for group in optimizer.param_groups:

@@ -36,7 +36,7 @@ class Stopping(Callback):
 
     Examples
     --------
-    >>> from sktangent.stopping import Stopping
+    >>> from sktangent.training.stopping import Stopping
     >>> Stopping(monitor="valid_loss", patience=5, restore_best=True).patience
     5
     """
@@ -101,7 +101,7 @@ def unchanged_on_failure(net: skorch.NeuralNet) -> Iterator[None]:
     --------
     >>> import torch
     >>> from sktangent.net import TangentPropNet
-    >>> from sktangent.stopping import unchanged_on_failure
+    >>> from sktangent.training.stopping import unchanged_on_failure
     >>> net = TangentPropNet(torch.nn.Linear(1, 1)).initialize()
     >>> before = net.module_.bias.item()
     >>> try:

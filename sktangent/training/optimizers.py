@@ -56,7 +56,7 @@ class LBFGS(torch.optim.LBFGS):
     Examples
     --------
     >>> import torch
-    >>> from sktangent.optimizers import LBFGS
+    >>> from sktangent.training.optimizers import LBFGS
     >>> w = torch.nn.Parameter(torch.ones(1, 2))
     >>> optimizer = LBFGS([w], weight_decay=1.0)
     >>> def closure():

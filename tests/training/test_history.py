@@ -1,7 +1,7 @@
 import pytest
 from skorch.history import History
 
-from sktangent.history import EpochHistory
+from sktangent.training.history import EpochHistory
 
 
 def filled(history):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from sktangent._speed import are_shortcuts_on
+
 # glibc learns from blocks of up to 32 MiB, what it notes beside them included
 _LARGEST_LESSON = 2**25 - 2**16
 
@@ -19,7 +21,8 @@ def keep_freed_memory() -> None:
 
     Examples
     --------
-    >>> from sktangent.allocation import keep_freed_memory
+    >>> from sktangent._speed.allocation import keep_freed_memory
     >>> keep_freed_memory()
     """
-    torch.empty(_LARGEST_LESSON, dtype=torch.uint8)
+    if are_shortcuts_on():
+        torch.empty(_LARGEST_LESSON, dtype=torch.uint8)

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sktangent.propagation import products, propagate
-from sktangent.propagation.products import linear
+from sktangent._speed import products
+from sktangent._speed.products import linear
+from sktangent.propagation import propagate
 
 pytestmark = pytest.mark.usefixtures("seeded")
 

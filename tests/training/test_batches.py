@@ -6,7 +6,7 @@ import torch
 from skorch.dataset import Dataset
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from sktangent.batching import TensorBatches, make_batches
+from sktangent.training.batches import TensorBatches, make_batches
 
 X = np.arange(22.0, dtype=np.float32).reshape(11, 2)
 Y = np.arange(11)

@@ -12,7 +12,7 @@ class EpochHistory(History):
 
     Examples
     --------
-    >>> from sktangent.history import EpochHistory
+    >>> from sktangent.training.history import EpochHistory
     >>> history = EpochHistory()
     >>> history.new_epoch()
     >>> history.record("train_loss", 0.5)
@@ -52,7 +52,7 @@ def record_losses(
 
     Examples
     --------
-    >>> from sktangent.history import EpochHistory, record_losses
+    >>> from sktangent.training.history import EpochHistory, record_losses
     >>> history = EpochHistory()
     >>> history.new_epoch()
     >>> record_losses(history, ["train_loss"], [{}, {}], [[1.0], [4.0]], [20, 10])

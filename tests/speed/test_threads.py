@@ -9,9 +9,9 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sktangent import TangentPropClassifier, TangentPropRegressor
+from sktangent._speed.threads import _MIN_WORK, threads_for
 from sktangent.estimators.build import multiplications
 from sktangent.modules import MLP
-from sktangent.threads import _MIN_WORK, threads_for
 
 
 @pytest.fixture(autouse=True)

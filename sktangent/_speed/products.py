@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sktangent.propagation.fusing import is_unobserved
+from sktangent._speed import are_shortcuts_on
+from sktangent._speed.observers import is_unobserved
 
 # multiplications from which on oneDNN is faster, also between smaller products left to MKL, which
 # cuts matrices into other parts for its threads
@@ -45,7 +46,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Examples
     --------
     >>> import torch
-    >>> from sktangent.propagation.products import linear
+    >>> from sktangent._speed.products import linear
     >>> linear(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]]))
     tensor([[11.]])
     """
@@ -127,6 +128,7 @@ def _is_for_onednn(x: Tensor) -> bool:
         and x.device.type == "cpu"
         and x.layout is torch.strided
         and not x.is_nested
+        and are_shortcuts_on()
         and _has_faster_onednn()
         and torch._C._get_mkldnn_enabled()
     )

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from sktangent import TangentPropRegressor, epochs
+from sktangent import TangentPropRegressor
+from sktangent.training import epochs
 
 STEP = """
 import resource, torch
@@ -25,7 +26,7 @@ blocks = [torch.ones(2**21) for _ in range(6)]  # of 8 MiB each
 del blocks
 print(resident() - start)
 """
-LESSON = "from sktangent.allocation import keep_freed_memory; keep_freed_memory()"
+LESSON = "from sktangent._speed.allocation import keep_freed_memory; keep_freed_memory()"
 
 
 def kept_by_the_process(before):

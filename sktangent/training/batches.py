@@ -29,7 +29,7 @@ class ComputedRows:
     Examples
     --------
     >>> import numpy as np
-    >>> from sktangent.batching import ComputedRows, TensorBatches
+    >>> from sktangent.training.batches import ComputedRows, TensorBatches
     >>> squares = ComputedRows(lambda rows: {"square": rows**2}, 4)
     >>> batches = TensorBatches({"x": np.arange(4), "square": squares}, batch_size=2)
     >>> [X["square"].tolist() for X, _ in batches]
@@ -82,7 +82,7 @@ class TensorBatches:
     Examples
     --------
     >>> import numpy as np
-    >>> from sktangent.batching import TensorBatches
+    >>> from sktangent.training.batches import TensorBatches
     >>> batches = TensorBatches({"x": np.arange(10.0)}, np.arange(10), batch_size=4)
     >>> [len(y) for _, y in batches]
     [4, 4, 2]
@@ -162,7 +162,7 @@ def make_batches(
     --------
     >>> import numpy as np
     >>> from skorch.dataset import Dataset
-    >>> from sktangent.batching import make_batches
+    >>> from sktangent.training.batches import make_batches
     >>> len(make_batches(Dataset(np.zeros((10, 2)), np.zeros(10)), batch_size=5))
     2
     """

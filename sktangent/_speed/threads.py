@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import torch
 
+from sktangent._speed import are_shortcuts_on
+
 # multiplications in a pass over a batch, from which on more threads were measured to pay
 _MIN_WORK = 2**21
 
@@ -26,14 +28,16 @@ def threads_for(work: float) -> Iterator[None]:
     Examples
     --------
     >>> import torch
-    >>> from sktangent.threads import threads_for
+    >>> from sktangent._speed.threads import threads_for
     >>> with threads_for(1000):
     ...     torch.get_num_threads()
     1
     """
     before = torch.get_num_threads()
-    if work >= _MIN_WORK or threading.current_thread() is not threading.main_thread():
-        yield  # the number is in part the process's, so only one thread may change it
+    # the number is in part the process's, so only one thread may change it
+    is_main = threading.current_thread() is threading.main_thread()
+    if work >= _MIN_WORK or not is_main or not are_shortcuts_on():
+        yield
         return
     try:
         torch.set_num_threads(1)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from sktangent.history import EpochHistory
-from sktangent.stopping import Stopping
+from sktangent.training.history import EpochHistory
+from sktangent.training.stopping import Stopping
 
 
 class Net:

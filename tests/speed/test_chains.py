@@ -7,9 +7,10 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
+from sktangent._speed import chains, products
+from sktangent._speed.chains import evaluate, find_chain
 from sktangent.modules import MLP
-from sktangent.propagation import chains, products, propagate, register_rule
-from sktangent.propagation.chains import evaluate, find_chain
+from sktangent.propagation import propagate, register_rule
 from sktangent.propagation.dual import _RULES, Dual
 
 pytestmark = pytest.mark.usefixtures("seeded")

@@ -28,10 +28,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
-from sktangent.modules import MLP
+from sktangent._speed.observers import are_batched, is_unobserved, is_watched
+from sktangent._speed.products import linear, multiply_by_onednn
 from sktangent.propagation.dual import _RULES, Dual
-from sktangent.propagation.fusing import are_batched, is_unobserved, is_watched
-from sktangent.propagation.products import linear, multiply_by_onednn
 from sktangent.propagation.rules import activations as _activations  # noqa: F401  (registers them)
 from sktangent.propagation.rules import linear as _linear  # noqa: F401
 
@@ -91,6 +90,7 @@ _ACTIVATIONS: dict[type[nn.Module], _Activation] = {
 _FUNCTIONS = [F.linear, *(activation.function for activation in _ACTIVATIONS.values())]
 _FORWARDS = {kind: kind.forward for kind in (nn.Linear, nn.Flatten, nn.Identity, *_ACTIVATIONS)}
 _CALL = nn.Module.__call__
+_FLATTENING: set[Callable] = set()
 _OWN_RULES = {function: _RULES[function] for function in _FUNCTIONS}
 
 
@@ -130,6 +130,12 @@ class Chain(NamedTuple):
         return x
 
 
+def is_chain_of_flat_samples(forward: Callable) -> Callable:
+    """Declare, as a decorator, a ``forward`` that is Sequential's on samples made flat."""
+    _FLATTENING.add(forward)
+    return forward
+
+
 def evaluate(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Compute ``module(x)``, the products of a chain by the faster library.
 
@@ -148,7 +154,7 @@ def evaluate(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     Examples
     --------
     >>> import torch
-    >>> from sktangent.propagation.chains import evaluate
+    >>> from sktangent._speed.chains import evaluate
     >>> evaluate(torch.nn.Identity(), torch.ones(1, 2))
     tensor([[1., 1.]])
     """
@@ -180,10 +186,10 @@ def find_chain(module: Callable, x: Tensor, tangents: Tensor | None = None) -> C
         None: the module must go through the rules.
     """
     forward = getattr(type(module), "forward", None)
-    if forward not in (nn.Sequential.forward, MLP.forward) or not _is_plain(module):
+    flattens = forward in _FLATTENING
+    if not (flattens or forward is nn.Sequential.forward) or not _is_plain(module):
         return None
     layers = list(module)
-    flattens = forward is MLP.forward
     if layers and _flattens(layers[0]):
         flattens = True
         del layers[0]

@@ -9,8 +9,8 @@ from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 
 from sktangent import TangentPropClassifier, TangentPropRegressor
-from sktangent.batching import _ahead
-from sktangent.optimizers import LBFGS
+from sktangent.training.batches import _ahead
+from sktangent.training.optimizers import LBFGS
 
 N_SAMPLES, N_FEATURES = 1500, 400  # of which more than one part is made
 N_COPIES = 20

@@ -1,0 +1,1 @@
+"""How a net goes over its data: batches, epochs, history, stopping, optimizers."""
