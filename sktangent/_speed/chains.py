@@ -26,9 +26,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
 
-from sktangent._speed.observers import are_batched, is_unobserved, is_watched
+from sktangent import _torch
+from sktangent._speed.observers import is_unobserved, is_watched
 from sktangent._speed.products import linear, multiply_by_onednn
 from sktangent.propagation.dual import _RULES, Dual
 from sktangent.propagation.rules import activations as _activations  # noqa: F401  (registers them)
@@ -113,7 +113,7 @@ class Chain(NamedTuple):
 
     def __call__(self, x: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the output and its derivatives, as ``propagate`` does."""
-        params = [p for layer in self.linear for p in layer._parameters.values()]
+        params = [p for layer in self.linear for p in _torch.weight_and_bias(layer)]
         inputs = x, tangents, *params
         if torch.is_grad_enabled() and any(p is not None and p.requires_grad for p in inputs):
             return _Propagation.apply(self.activations, *inputs)
@@ -165,7 +165,7 @@ def evaluate(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 def _has_faster_layers(module: Callable, x: Tensor) -> bool:
     return (
         isinstance(module, nn.Sequential)
-        and module._compiled_call_impl is None
+        and not _torch.is_call_compiled(module)
         and multiply_by_onednn(module, x, len(x))
     )
 
@@ -233,9 +233,10 @@ def _as_chain(layers: list[nn.Module], dtype: torch.dtype) -> Chain | None:
 
 
 def _holds_tensors(layer: nn.Linear, dtype: torch.dtype) -> bool:
-    params = layer._parameters
-    return tuple(params) == ("weight", "bias") and all(
-        p is None or (type(p) is nn.Parameter and p.dtype is dtype) for p in params.values()
+    weight, bias = _torch.weight_and_bias(layer)
+    return all(
+        type(p) is nn.Parameter and p.dtype is dtype
+        for p in ((weight,) if bias is None else (weight, bias))
     )
 
 
@@ -245,7 +246,7 @@ def _are_ordinary(inputs: tuple[Tensor, ...]) -> bool:
         inputs[0].device.type != "meta"
         and is_unobserved(*inputs)
         and not any(tensor.is_inference() for tensor in inputs)
-        and not _has_any_global_hook()
+        and not _torch.have_all_hooks()
         and all(_RULES[function] is rule for function, rule in _OWN_RULES.items())
     )
 
@@ -280,7 +281,7 @@ class _Propagation(torch.autograd.Function):
         saved, needed = ctx.saved_tensors, ctx.needs_input_grad[1:]
         inputs, size = saved[: ctx.n_inputs], len(_Hidden._fields)
         hidden = [_Hidden(*saved[i : i + size]) for i in range(ctx.n_inputs, len(saved), size)]
-        if torch.is_grad_enabled() or are_batched(y_bar, dy_bar):
+        if torch.is_grad_enabled() or _torch.are_batched(y_bar, dy_bar):
             return None, *_gradients_by_rules(ctx.activations, inputs, needed, y_bar, dy_bar)
         device = y_bar.device.type
         if torch.is_autocast_enabled(device):  # which was off on the way forward

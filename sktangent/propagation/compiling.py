@@ -9,14 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map_only
 
+from sktangent import _torch
 from sktangent._speed.chains import find_chain
 from sktangent._speed.products import multiply_by_onednn
 from sktangent.propagation.engine import propagate
 
 # full batches and the last one of an epoch, of this fit and of the next
 _MAX_SHAPES = 4
+_CONVOLUTIONS = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+)
 
 
 class CompiledPropagation:
@@ -85,7 +89,7 @@ class CompiledPropagation:
 
     def _is_faster_uncompiled(self, x: Tensor, tangents: Tensor) -> bool:
         layers = list(self.module.modules())
-        if any(isinstance(layer, nn.modules.conv._ConvNd) for layer in layers):
+        if any(isinstance(layer, _CONVOLUTIONS) for layer in layers):
             return False
         return multiply_by_onednn(layers, x, len(x) * tangents.shape[1])
 
@@ -93,15 +97,11 @@ class CompiledPropagation:
         return {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
 
     def _record(self, state: dict[str, Tensor], x: Tensor, tangents: Tensor) -> nn.Module:
-        # slow to import, and seldom needed
-        from torch.fx.experimental.proxy_tensor import make_fx
-
         def call(state, x, tangents):
             with _ConstantWithoutGradients():
                 return propagate(lambda x: functional_call(self.module, state, (x,)), x, tangents)
 
-        trace = make_fx(call, tracing_mode="fake", _allow_non_fake_inputs=True)
-        return trace(state, x, tangents)
+        return _torch.record(call, state, x, tangents)
 
     def _plainly(self, state: dict[str, Tensor], x: Tensor, tangents: Tensor) -> tuple:
         return propagate(self.module, x, tangents)
@@ -114,4 +114,13 @@ class _ConstantWithoutGradients(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         if torch.is_grad_enabled() or any(result is arg for arg in args):  # in place
             return result
-        return tree_map_only(Tensor, Tensor.detach, result)
+        return _detached(result)
+
+
+def _detached(result: object) -> object:
+    if isinstance(result, Tensor):
+        return result.detach()
+    if isinstance(result, (tuple, list)):
+        parts = [_detached(part) for part in result]
+        return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
+    return result

@@ -22,12 +22,13 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from sktangent import _torch
 from sktangent.propagation.dual import Dual, is_dual
 
 _WRITTEN_IN_PYTHON = {
     "torch.functional",
     "torch.nn.functional",
-    "torch._tensor",
+    _torch.TENSOR_METHODS,
 }
 
 
