@@ -11,6 +11,7 @@ from skorch.callbacks import EpochTimer
 from skorch.utils import to_tensor
 from torch import Tensor, nn
 
+from sktangent import _torch
 from sktangent._speed.adam import clear_gradients, step
 from sktangent._speed.chains import evaluate
 from sktangent.criterion import TangentPropLoss
@@ -250,7 +251,7 @@ class TangentPropNet(EpochLoop, NetDerivatives, skorch.NeuralNet):
         ]
         if weights:
             with torch.no_grad():
-                torch._foreach_add_([weight.grad for weight in weights], weights, alpha=self.l2)
+                _torch.add_([weight.grad for weight in weights], weights, alpha=self.l2)
 
     def _zero_grad_optimizer(self, set_to_none: bool | None = None) -> None:
         if set_to_none is not None:

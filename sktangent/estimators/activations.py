@@ -6,17 +6,13 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from sktangent.propagation.rules.activations import ACTIVATIONS
+
 _PIECEWISE_LINEAR = {
-    "hardshrink",
-    "hardsigmoid",
-    "hardtanh",
-    "leaky_relu",
-    "prelu",
-    "relu",
-    "relu6",
-    "rrelu",
-    "softshrink",
-    "threshold",
+    function.__name__
+    for activation in ACTIVATIONS
+    if activation.is_piecewise_linear
+    for function in activation.functions
 }
 
 
