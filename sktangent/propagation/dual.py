@@ -268,7 +268,9 @@ def _find_rule(func: Callable) -> Rule:
         return functools.partial(_in_place, name, getattr(home, plain))
     # elsewhere, equal names may take their arguments in another order
     twin = _RULES.get(getattr(torch, name, None)) if home is torch.Tensor else None
-    return twin or functools.partial(_differentiate, func)
+    if twin is None or isinstance(twin, functools.partial):  # found, not registered
+        return functools.partial(_differentiate, func)
+    return twin
 
 
 def _find_attribute_rule(access: str, attribute: str) -> Rule:
