@@ -96,7 +96,7 @@ def opened(func: Callable) -> Callable:
     return copy
 
 
-# The others: reverse over reverse ------------------------------------------------------------------
+# The others: reverse over reverse -----------------------------------------------------------------
 
 
 def _reverse_twice(
