@@ -56,6 +56,8 @@ def getitem(input, index):
     """Pick elements: ``input[index]``."""
     if any_dual(index):
         raise TypeError("Samples with tangents cannot serve as an index.")
+    if isinstance(index, list) and not all(isinstance(entry, int) for entry in index):
+        return NotImplemented  # an array in the eyes of a new torch, a tuple in those of an old one
     index = _as_tuple(index)
     picked = Dual(input.primal[index], _pick(input.tangents, index))
     return picked.view_of(input) if all(map(_is_basic, index)) else picked
