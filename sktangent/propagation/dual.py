@@ -147,18 +147,28 @@ class Dual(torch.Tensor):
                 f"An in-place function gave shape {tuple(value.primal.shape)} for a tensor of "
                 f"shape {tuple(self.primal.shape)}."
             )
-        if not self.has_views():
-            dtype = self.primal.dtype
+        dtype = self.primal.dtype
+        if not self.is_shared():
             self.primal, self.tangents = value.primal.to(dtype), value.tangents.to(dtype)
-        else:
-            self._aliases.check()
-            self.primal.copy_(value.primal)
+            return self
+        self._aliases.check()
+        self.primal.copy_(value.primal)
+        if self._aliases.others(self):
             self.tangents.copy_(value.tangents)
+        else:
+            self.tangents = value.tangents.to(dtype)
         return self
 
-    def has_views(self) -> bool:
-        """Tell whether another living value shares this one's memory."""
-        return self._aliases is not None and self._aliases.others(self)
+    def expose(self) -> torch.Tensor:
+        """Give away the samples as a constant, which sees what becomes of them in place."""
+        if self._aliases is None:
+            self._aliases = _Aliases(self)
+        self._aliases.exposed = True
+        return self.primal
+
+    def is_shared(self) -> bool:
+        """Tell whether another value, or a constant, may share this one's memory."""
+        return self._aliases is not None and (self._aliases.exposed or self._aliases.others(self))
 
 
 class _Aliases:
@@ -167,6 +177,7 @@ class _Aliases:
     def __init__(self, first: Dual) -> None:
         self._members = [weakref.ref(first)]
         self._consistent = True
+        self.exposed = False  # to constants, whose own views nothing here knows of
 
     def add(self, source: Dual, view: Dual) -> None:
         shared = _share_memory(source.primal, view.primal)
@@ -249,8 +260,14 @@ def _call_method(method: Callable, *args, **kwargs) -> object:
 def _without_gradients(func: Callable, args: tuple, kwargs: dict) -> object:
     """Compute a constant, as torch does while gradients are disabled."""
     result = func(*constant(args), **constant(kwargs))
-    in_place = args and is_dual(args[0]) and result is args[0].primal
-    return args[0] if in_place else result
+    if not args or not is_dual(args[0]):
+        return result
+    if result is args[0].primal:
+        return args[0]
+    for part in result if isinstance(result, (tuple, list)) else (result,):
+        if isinstance(part, torch.Tensor) and _share_memory(part, args[0].primal):
+            args[0].expose()
+    return result
 
 
 _NAMESPACES = (torch.Tensor, torch, torch.nn.functional, torch.special)
@@ -269,7 +286,9 @@ def _find_rule(func: Callable) -> Rule:
         return functools.partial(_in_place, name, getattr(home, plain))
     # elsewhere, equal names may take their arguments in another order
     twin = _RULES.get(getattr(torch, name, None)) if home is torch.Tensor else None
-    return twin or functools.partial(_differentiate, func)
+    if twin is None or isinstance(twin, functools.partial):  # found, not registered
+        return functools.partial(_differentiate, func)
+    return twin
 
 
 def _find_attribute_rule(access: str, attribute: str) -> Rule:
@@ -316,9 +335,9 @@ def _in_place(name: str, plain: Callable, target: object, *args, **kwargs) -> Du
 
 def in_place(function: Callable, target: Dual, *args, **kwargs) -> Dual:
     """Give a value what a function makes of it."""
-    # where a view shares the memory that is about to be overwritten, what the function saves
+    # where another shares the memory that is about to be overwritten, what the function saves
     # for its backward must lie elsewhere
-    source = Dual(target.primal.clone(), target.tangents.clone()) if target.has_views() else target
+    source = Dual(target.primal.clone(), target.tangents.clone()) if target.is_shared() else target
     result = function(source, *args, **kwargs)
     if not is_dual(result):
         result = Dual(result, torch.zeros_like(target.tangents))
