@@ -12,6 +12,10 @@ import torch
 from skorch.callbacks import Callback
 
 
+class StopTraining(KeyboardInterrupt):
+    """A callback ended training: told apart from the user, who does it with Ctrl-C."""
+
+
 class Stopping(Callback):
     """End training when a loss stops improving, and keep the best parameters if asked.
 
@@ -32,7 +36,7 @@ class Stopping(Callback):
     ------
     ValueError
         During training, if the training loss, or in the end a parameter, is infinite or not a
-        number, or if there are no batches.
+        number, if there are no batches, or if the loss to watch is not recorded.
 
     Examples
     --------
@@ -64,10 +68,12 @@ class Stopping(Callback):
     def on_epoch_end(self, net, **kwargs) -> None:
         """Compare the epoch's loss with the best, and end training if it is time."""
         row = net.history[-1]
-        if "train_loss" not in row:
+        if row.get("train_batch_count") == 0:
             raise ValueError("The iterator over the training samples yielded no batch.")
-        if not math.isfinite(row["train_loss"]):
+        if not math.isfinite(row.get("train_loss", 0)):
             raise ValueError(_diverged(net, f"the loss is {row['train_loss']}"))
+        if self.monitor not in row:
+            raise ValueError(f"monitor={self.monitor!r} is not recorded; there are {sorted(row)}.")
         loss = row[self.monitor]
         stale = loss > self.best_ - self.tol * (self.best_ if self.relative_tol else 1)
         self.stale_epochs_ = self.stale_epochs_ + 1 if stale else 0
