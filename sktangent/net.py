@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -28,7 +27,7 @@ from sktangent.training.decay import add_l2_gradient, with_l2_gradient
 from sktangent.training.epochs import run_epoch
 from sktangent.training.history import EpochHistory, default_callbacks
 from sktangent.training.inputs import check_parts, check_targets, part_of
-from sktangent.training.stopping import StopTraining
+from sktangent.training.stopping import StopTraining, interruptible
 
 
 class TangentPropNet(skorch.NeuralNet):
@@ -141,21 +140,15 @@ class TangentPropNet(skorch.NeuralNet):
         if self._has_own("train_step", "train_step_single"):
             return
         self._check_parts(X)
-        if hasattr(self.criterion_, "data_term") and not self._has_own("get_loss"):
+        if not self._has_own("get_loss") and hasattr(self.criterion_, "data_term"):
             check_targets(X, y, self.dataset, self.iterator_train)
 
     def fit_loop(self, X, y=None, *args, **kwargs):
         """Train for some epochs; see :meth:`skorch.NeuralNet.fit_loop`."""
         keep_freed_memory()
-        try:
-            return super().fit_loop(X, y, *args, **kwargs)
-        except StopTraining:
-            return self
-        except KeyboardInterrupt:
-            warnings.warn(
-                "Training was interrupted; what was learned so far is kept.", stacklevel=2
-            )
-            raise
+        with interruptible():
+            super().fit_loop(X, y, *args, **kwargs)
+        return self
 
     def run_single_epoch(self, iterator, training: bool, prefix: str, step_fn, **fit_params):
         """Go over the batches once; see :func:`~sktangent.training.epochs.run_epoch`."""
@@ -173,20 +166,7 @@ class TangentPropNet(skorch.NeuralNet):
             raise StopTraining from stop
 
     def get_iterator(self, dataset, training: bool = False):
-        """Build the iterator over the batches of a dataset, on the net's device.
-
-        Parameters
-        ----------
-        dataset : torch.utils.data.Dataset
-            The samples.
-        training : bool, default=False
-            Whether to use ``iterator_train`` or ``iterator_valid``.
-
-        Returns
-        -------
-        iterator : iterable
-            Yields ``(X, y)``.
-        """
+        """Build the iterator over a dataset; see :meth:`skorch.NeuralNet.get_iterator`."""
         prefix = "iterator_train" if training else "iterator_valid"
         iterator = getattr(self, prefix)
         kwargs = {"batch_size": self.batch_size, **self.get_params_for(prefix)}
@@ -255,7 +235,8 @@ class TangentPropNet(skorch.NeuralNet):
         Returns
         -------
         step : dict
-            ``loss``, ``data_loss``, ``penalty`` and ``y_pred``.
+            ``loss``, ``data_loss``, ``penalty`` and ``y_pred``; without its terms the loss of a
+            criterion that has no penalty.
         """
         self._set_training(True)
         X, y = unpack_data(batch)
@@ -268,20 +249,21 @@ class TangentPropNet(skorch.NeuralNet):
         if self.autocast is not None:
             y_pred = y_pred.float()
             dy_pred = None if dy_pred is None else dy_pred.float()
-        loss = data = self.get_loss(y_pred, y, X=X, training=True)
+        data = self.get_loss(y_pred, y, X=X, training=True)
+        step = self._loss_terms(data, y_pred, y, dy_pred, derivatives, X)
+        step["loss"].backward()
+        return {**step, "y_pred": y_pred}
+
+    def _loss_terms(self, data, y_pred, y, dy_pred, derivatives, X) -> dict[str, Tensor]:
+        criterion = getattr(self, "criterion_", None)  # a subclass may name its own otherwise
+        if not hasattr(criterion, "penalty_term"):
+            return {"loss": data}
         if dy_pred is None:
-            penalty = data.new_zeros(())
-        else:
-            penalty = self.criterion_.penalty_term(
-                y_pred,
-                self._on_device(y),
-                dy_pred,
-                derivatives,
-                self._part(X, "sample_weight"),
-            )
-            loss = data + self.criterion_.penalty_weight * penalty
-        loss.backward()
-        return {"loss": loss, "data_loss": data, "penalty": penalty, "y_pred": y_pred}
+            return {"loss": data, "data_loss": data, "penalty": data.new_zeros(())}
+        weight = self._part(X, "sample_weight")
+        penalty = criterion.penalty_term(y_pred, self._on_device(y), dy_pred, derivatives, weight)
+        loss = data + criterion.penalty_weight * penalty
+        return {"loss": loss, "data_loss": data, "penalty": penalty}
 
     def directional_derivative(self, X, tangents) -> np.ndarray:
         """Compute the derivatives of the module's outputs along tangent vectors, in batches.
@@ -328,13 +310,15 @@ class TangentPropNet(skorch.NeuralNet):
         return J.numpy()
 
     def _check_parts(self, X) -> None:
-        weighs_samples = hasattr(self.criterion_, "data_term") or self._has_own("get_loss")
-        check_parts(X, self.criterion_, weighs_samples)
+        criterion = getattr(self, "criterion_", None)
+        weighs_samples = hasattr(criterion, "data_term") or self._has_own("get_loss")
+        check_parts(X, criterion, weighs_samples)
 
     def _has_own(self, *methods: str) -> bool:
-        """Tell whether a subclass brings one of these methods itself."""
+        """Tell whether a subclass, or the user, brings one of these methods."""
         return any(
-            getattr(type(self), name) is not getattr(TangentPropNet, name) for name in methods
+            getattr(getattr(self, name), "__func__", None) is not getattr(TangentPropNet, name)
+            for name in methods
         )
 
     def _precision(self) -> contextlib.AbstractContextManager:

@@ -138,6 +138,14 @@ def test_a_dict_of_arguments_of_forward(iterator):
     assert net.history[-1, "batches", 0, "train_batch_size"] == 40
 
 
+def test_targets_of_different_lengths():
+    y = np.array([np.ones(1 + i % 3, np.float32) for i in range(40)], dtype=object)
+    net = make_net(batch_size=1, lr=0.1)
+    net.get_loss = lambda y_pred, y_true, **kwargs: (y_pred[0, 0] - y_true.sum()).square()
+    net.fit(X, y)
+    assert net.history[-1, "train_loss"] < net.history[0, "train_loss"]
+
+
 @pytest.mark.parametrize(
     ("inputs", "missing"),
     [
@@ -189,6 +197,20 @@ def test_a_criterion_of_torch_that_lacks_something_says_so(samples, y, what):
     with pytest.raises(TypeError, match=f"{what}.*TangentPropLoss, criterion__loss=MSELoss"):
         net.partial_fit(samples, y)
     assert torch.equal(weights_of(net), before)
+
+
+def test_a_criterion_under_another_name():
+    class Renamed(TangentPropNet):
+        def initialize_criterion(self):
+            self.distance_ = nn.MSELoss()
+            return self
+
+        def get_loss(self, y_pred, y_true, X=None, training=False):
+            return self.distance_(y_pred, y_true)
+
+    net = make_net(Renamed).fit(X, Y)
+    assert torch.equal(weights_of(net), weights_of(make_net(criterion=nn.MSELoss).fit(X, Y)))
+    assert net.predict(X).shape == (40, 1)
 
 
 def test_a_criterion_with_a_penalty_of_its_own():
@@ -255,10 +277,8 @@ def test_the_table_is_that_of_skorch(capsys):
         lines = capsys.readouterr().out.splitlines()
         return [column for column in zip(*map(str.split, lines), strict=True) if column[0] != "dur"]
 
-    options = {"callbacks__train_data_loss": None, "callbacks__train_penalty": None}
-    kwargs = {"verbose": 1, "train_split": ValidSplit(4)}
-    ours = printed(make_net(**options, **kwargs))
-    assert ours == printed(skorchs_net(criterion=nn.MSELoss, **kwargs))
+    kwargs = {"verbose": 1, "train_split": ValidSplit(4), "criterion": nn.MSELoss}
+    assert printed(make_net(**kwargs)) == printed(skorchs_net(**kwargs))
 
 
 def test_a_hook_of_the_net_reads_the_losses_of_a_batch():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
+import warnings
 from collections.abc import Iterator
 
 import skorch
@@ -14,6 +15,25 @@ from skorch.callbacks import Callback
 
 class StopTraining(KeyboardInterrupt):
     """A callback ended training: told apart from the user, who does it with Ctrl-C."""
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let callbacks end training quietly, and say so when the user does.
+
+    Examples
+    --------
+    >>> from sktangent.training.stopping import StopTraining, interruptible
+    >>> with interruptible():
+    ...     raise StopTraining
+    """
+    try:
+        yield
+    except StopTraining:
+        pass
+    except KeyboardInterrupt:
+        warnings.warn("Training was interrupted; what was learned so far is kept.", stacklevel=4)
+        raise
 
 
 class Stopping(Callback):
