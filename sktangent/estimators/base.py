@@ -272,7 +272,7 @@ class TangentPropEstimator(FittedNet, ABC):
         ).to(device=device, dtype=_torch_dtype(self._dtype))
         probes = torch.tensor(X[:_N_PROBES], device=device)
         outputs = check_module(module, probes, self._n_outputs)
-        net = TangentPropNet(
+        net = self._make_net(
             module,
             **{
                 **optimizer_params(schedule.optimizer, self._l2(schedule), module),
@@ -289,6 +289,9 @@ class TangentPropEstimator(FittedNet, ABC):
         mark_own_lr(net)
         check_criterion(net.criterion_, outputs, torch.as_tensor(target[:_N_PROBES], device=device))
         return net
+
+    def _make_net(self, module: nn.Module, **params) -> TangentPropNet:
+        return TangentPropNet(module, **params)
 
     def _old_net(self, schedule: Schedule) -> TangentPropNet:
         """Tell the net of the last fit what has changed since."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.utils import compute_class_weight, compute_sample_weight
@@ -15,9 +16,11 @@ from sklearn.utils.multiclass import (
     type_of_target,
     unique_labels,
 )
+from torch import nn
 
 from sktangent.estimators.base import TangentPropEstimator
 from sktangent.estimators.descriptions import ATTRIBUTES, FORMULA, describe
+from sktangent.estimators.label_net import LabelNet, more_probable_than_not, most_probable
 from sktangent.estimators.parameters import CONSTRAINTS
 
 
@@ -382,6 +385,19 @@ class_weight : dict, "balanced", list of dict or None, default=None
     def _stratify(self, y: np.ndarray) -> np.ndarray | None:
         return None if self._multilabel else y
 
+    def _make_net(self, module: nn.Module, **params) -> LabelNet:
+        return LabelNet(
+            module,
+            decide=more_probable_than_not if self._multilabel else most_probable,
+            classes=range(self._n_outputs),
+            predict_nonlinearity=torch.sigmoid if self._multilabel else _softmax,
+            **params,
+        )
+
     def _criterion_params(self) -> dict:
         default = "binary_cross_entropy" if self._multilabel else "cross_entropy"
         return {"loss": self.criterion or default, "penalty_on": self.penalty_on}
+
+
+def _softmax(logits: torch.Tensor) -> torch.Tensor:
+    return torch.softmax(logits, dim=1)
