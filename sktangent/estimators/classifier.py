@@ -348,8 +348,8 @@ class_weight : dict, "balanced", list of dict or None, default=None
         return slopes if output == "log_proba" else slopes * proba[:, :, None]
 
     @property
-    def _n_outputs(self) -> int:
-        return len(self.classes_)
+    def _target_scale(self) -> np.ndarray:
+        return np.ones(len(self.classes_))
 
     def _check_target(self, y: np.ndarray, fresh: bool, classes=None) -> np.ndarray:
         check_classification_targets(y)

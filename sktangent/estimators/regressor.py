@@ -8,14 +8,13 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from sklearn.base import RegressorMixin, _fit_context
-from sklearn.utils import check_array
 from torch import nn
 
 from sktangent.estimators.activations import piecewise_linear_functions
 from sktangent.estimators.base import TangentPropEstimator
 from sktangent.estimators.descriptions import ATTRIBUTES, FORMULA, describe
 from sktangent.estimators.parameters import CONSTRAINTS
-from sktangent.estimators.tangent_data import moments
+from sktangent.estimators.tangent_rows import moments
 
 
 class TangentPropRegressor(RegressorMixin, TangentPropEstimator):  # noqa: D101, it is put together
@@ -259,8 +258,8 @@ derivative_weight : array-like of shape (n_tangents,), default=None
         return J * self._y_scale.astype(self._dtype).reshape(-1, *(1,) * (J.ndim - 2))
 
     @property
-    def _n_outputs(self) -> int:
-        return len(self._y_mean)
+    def _target_scale(self) -> np.ndarray:
+        return self._y_scale
 
     def _check_target(self, y: np.ndarray, fresh: bool, classes=None) -> np.ndarray:
         y = y.astype(np.float64)
@@ -277,27 +276,6 @@ derivative_weight : array-like of shape (n_tangents,), default=None
         if fresh:
             self._y_mean, self._y_scale = moments(y, weight) if self.normalize_y else _none(y)
         return ((y - self._y_mean) / self._y_scale).astype(self._dtype)
-
-    def _scale_derivatives(self, d: np.ndarray) -> np.ndarray:
-        return (d / self._y_scale).astype(d.dtype)
-
-    def _tangent_scale(self, n_tangents: int) -> np.ndarray | float:
-        if self.derivative_weight is None:
-            return 1.0
-        weight = check_array(
-            self.derivative_weight,
-            dtype=np.float64,
-            ensure_2d=False,
-            input_name="derivative_weight",
-        )
-        if weight.shape != (n_tangents,):
-            raise ValueError(
-                f"derivative_weight must have shape ({n_tangents},), a factor for each tangent; "
-                f"got {weight.shape}."
-            )
-        if (weight < 0).any():
-            raise ValueError(f"derivative_weight must not be negative, got {weight.min()}.")
-        return np.sqrt(weight)
 
     def _check_activations(self, module: nn.Module, probes: torch.Tensor) -> None:
         found = piecewise_linear_functions(module, probes)

@@ -8,7 +8,7 @@ from numbers import Integral
 
 from sklearn.base import is_regressor
 
-from sktangent.estimators.training_rows import TangentRows
+from sktangent.estimators.tangent_rows import TangentRows
 from sktangent.training.optimizers import LBFGS
 
 _BATCH_SIZE = 200
