@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn import get_config
 from sklearn.base import RegressorMixin, _fit_context, clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, check_random_state, column_or_1d
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
@@ -24,6 +27,7 @@ from sktangent.estimators.build import (
     resolve_dtype,
     seeded,
 )
+from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
 from sktangent.estimators.input_map import InputMap, frame_or
 from sktangent.estimators.network import build_net, go_on_with
 from sktangent.estimators.parameters import CONSTRAINTS, SkorchParameters
@@ -35,8 +39,11 @@ from sktangent.estimators.tangent_rows import (
     compute_tangents,
     moments,
 )
+from sktangent.estimators.weighted_fit import fit_weighted
+from sktangent.net import TangentPropNet
 from sktangent.training.batches import forward_strides
 from sktangent.training.history import EpochHistory
+from sktangent.training.optimizers import LBFGS
 from sktangent.training.stopping import unchanged_on_failure
 
 
@@ -46,7 +53,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
     _parameter_constraints: dict = CONSTRAINTS
 
     @abstractmethod
-    def _check_target(self, y: np.ndarray, fresh: bool, classes=None) -> np.ndarray:
+    def _check_target(self, y: np.ndarray, fresh: bool, incremental: bool, classes) -> np.ndarray:
         """Check the target and, if ``fresh``, learn its labels or its number of outputs."""
 
     @abstractmethod
@@ -64,6 +71,18 @@ class TangentPropEstimator(SkorchParameters, ABC):
 
     def _check_activations(self, module: nn.Module, probes: torch.Tensor) -> None:
         """Warn of activations that the penalty cannot shape."""
+
+    def _check_partial_fit(self) -> bool:
+        """Tell that ``partial_fit`` is there, or say why not."""
+        if self.early_stopping:
+            raise AttributeError("partial_fit does not go with early_stopping=True.")
+        net = getattr(self, "net_", None)
+        if self.optimizer == "lbfgs" or (net is not None and isinstance(net.optimizer_, LBFGS)):
+            raise AttributeError(
+                "optimizer='lbfgs' needs all samples at once; for partial_fit set another before "
+                "the first fit, 'adam' for example."
+            )
+        return True
 
     def _target_weight(self, y: np.ndarray) -> np.ndarray | float:
         return 1.0
@@ -146,10 +165,10 @@ class TangentPropEstimator(SkorchParameters, ABC):
         classes=None,
     ):
         self._check_params_are_known()
-        if incremental and self.early_stopping:
-            raise ValueError("partial_fit does not support early_stopping=True.")
+        if not fresh:
+            check_can_go_on(self, self._built_with, self.net_, self._dtype)
         given = X
-        X, y = self._check_data(X, y, fresh, classes)
+        X, y = self._check_data(X, y, fresh, incremental, classes)
         frame = frame_or(given, X)
         weight = self._check_weight(X, y, sample_weight)
         if fresh:
@@ -159,7 +178,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
         with seeded(self._random_state.randint(np.iinfo(np.int32).max), device):
             target = self._encode_target(y, weight, fresh)
             if fresh:
-                self._fit_preprocessor(frame, y, train)
+                self._fit_preprocessor(frame, y, weight, train)
                 self._x_scale = None
             if not self._keeps_tangents(fresh, incremental):
                 self._fit_tangents(frame, y, train)
@@ -203,6 +222,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
                 net = go_on_with(self.net_, self, schedule, l2)
             net.train_split = _fixed_split(inputs, target, valid)
             epochs = 1 if incremental else schedule.epochs
+            n_epochs_before = len(net.history)
             work = multiplications(net.module_, train_inputs, schedule.batch_size)
             with (
                 threads_for(work),
@@ -212,10 +232,27 @@ class TangentPropEstimator(SkorchParameters, ABC):
                     net.partial_fit(_plain_or_dict(train_inputs), target[train], epochs=epochs)
                 finally:
                     net.train_split = None
+        if not incremental:
+            self._warn_if_unfinished(net, len(net.history) - n_epochs_before)
+        if fresh:
+            self._built_with = fixed_params(self)
         self.net_ = net
         return self
 
-    def _check_data(self, X, y, fresh: bool, classes) -> tuple[np.ndarray, np.ndarray]:
+    def _warn_if_unfinished(self, net: TangentPropNet, n_epochs: int) -> None:
+        """Tell that the epochs that were asked for are fewer than training needs."""
+        stopping = dict(net.callbacks_).get("stopping")
+        if n_epochs == self.max_epochs and getattr(stopping, "stale_epochs_", None) == 0:
+            warnings.warn(
+                f"max_epochs={self.max_epochs} reached while {stopping.monitor} still falls by "
+                f'more than tol={self.tol} an epoch. More epochs, or "auto", would fit better.',
+                ConvergenceWarning,
+                stacklevel=5,
+            )
+
+    def _check_data(
+        self, X, y, fresh: bool, incremental: bool, classes
+    ) -> tuple[np.ndarray, np.ndarray]:
         X, y = validate_data(
             self,
             X,
@@ -226,9 +263,12 @@ class TangentPropEstimator(SkorchParameters, ABC):
             y_numeric=isinstance(self, RegressorMixin),
             reset=fresh,
         )
+        if fresh:
+            self._sparse_target = type(y) if sparse.issparse(y) else None
+        y = y.toarray() if sparse.issparse(y) else y
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        y = self._check_target(y, fresh, classes)
+        y = self._check_target(y, fresh, incremental, classes)
         if fresh:
             self._input_shape, self._dtype = X.shape[1:], X.dtype
         if self.autocast is not None and self._dtype != np.float32:
@@ -258,15 +298,21 @@ class TangentPropEstimator(SkorchParameters, ABC):
             )
         return (slice(None) if len(counted) == len(weight) else counted), None
 
-    def _fit_preprocessor(self, X, y: np.ndarray, train) -> None:
+    def _fit_preprocessor(self, X, y: np.ndarray, weight: np.ndarray, train) -> None:
         vars(self).pop("preprocessor_", None)
         if self.preprocessor is not None:
-            self.preprocessor_ = clone(self.preprocessor).fit(_safe_indexing(X, train), y[train])
+            self.preprocessor_ = fit_weighted(
+                clone(self.preprocessor), _safe_indexing(X, train), y[train], weight[train]
+            )
 
     def _keeps_tangents(self, fresh: bool, incremental: bool) -> bool:
         """Tell whether ``tangents_`` stays as the first call of ``partial_fit`` has left it."""
-        is_same = getattr(self, "_tangents_fitted", None) is self.tangents
-        return incremental and not fresh and is_same and hasattr(self, "tangents_")
+        return (
+            incremental
+            and not fresh
+            and hasattr(self, "tangents_")
+            and is_same(self._tangents_noted, self.tangents)
+        )
 
     def _fit_tangents(self, X, y: np.ndarray, train) -> None:
         """Keep the ``tangents`` callable, fitted on the samples as they were given if it can be."""
@@ -275,7 +321,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
             self.tangents_ = self.tangents
             if hasattr(self.tangents, "fit"):
                 self.tangents_ = clone(self.tangents).fit(_safe_indexing(X, train), y[train])
-        self._tangents_fitted = self.tangents
+        self._tangents_noted = note(self.tangents)
 
     def _memory_budget(self) -> float:
         """Tell how many bytes copies may take before rows are computed as they are needed."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from sklearn.base import RegressorMixin, _fit_context
+from sklearn.utils.metaestimators import available_if
 from torch import nn
 
 from sktangent.estimators.activations import piecewise_linear_functions
@@ -43,8 +44,9 @@ derivative_weight : array-like of shape (n_tangents,), default=None
             auto=(
                 '"lbfgs" for at most 20 samples with\n    tangents, or 1,000 with derivatives, '
                 "unless "
-                "``module``, ``batch_size``, ``n_projections``, ``autocast``,\n"
-                '    ``optimizer__*`` or ``iterator_train__*`` are given; else "adam".'
+                "``module``, ``lr``, ``batch_size``, ``max_epochs``,\n    ``n_iter_no_change``, "
+                "``early_stopping``, ``n_projections``, ``autocast``, ``optimizer__*`` or\n"
+                '    ``iterator_train__*`` are given; else "adam".'
             ),
             criterion='"squared_error"',
         )
@@ -148,6 +150,7 @@ derivative_weight : array-like of shape (n_tangents,), default=None
         tags.target_tags.multi_output = True
         return tags
 
+    @available_if(lambda self: self._check_partial_fit())
     @_fit_context(prefer_skip_nested_validation=False)
     def partial_fit(self, X, y, sample_weight=None, tangents=None, derivatives=None):
         """Train for one epoch, from where training stands.
@@ -261,7 +264,7 @@ derivative_weight : array-like of shape (n_tangents,), default=None
     def _target_scale(self) -> np.ndarray:
         return self._y_scale
 
-    def _check_target(self, y: np.ndarray, fresh: bool, classes=None) -> np.ndarray:
+    def _check_target(self, y: np.ndarray, fresh: bool, incremental: bool, classes) -> np.ndarray:
         y = y.astype(np.float64)
         if fresh:
             self._target_shape = y.shape[1:]
