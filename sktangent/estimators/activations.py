@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from sktangent._randomness import drawing_for
+
 _PIECEWISE_LINEAR = {
     "hardshrink",
     "hardsigmoid",
@@ -54,6 +56,6 @@ def piecewise_linear_functions(module: nn.Module, x: torch.Tensor) -> list[str]:
     >>> piecewise_linear_functions(torch.nn.LeakyReLU(), torch.ones(1, 1))
     ['leaky_relu']
     """
-    with torch.no_grad(), _Listener() as listener:
+    with drawing_for(module), torch.no_grad(), _Listener() as listener:
         module(x)
     return sorted(listener.names & _PIECEWISE_LINEAR)

@@ -17,6 +17,7 @@ from skorch.dataset import Dataset
 from skorch.helper import predefined_split
 from torch import nn
 
+from sktangent._randomness import seeded
 from sktangent._speed.threads import threads_for
 from sktangent.estimators.build import (
     build_module,
@@ -27,7 +28,6 @@ from sktangent.estimators.build import (
     optimizer_params,
     resolve_device,
     resolve_dtype,
-    seeded,
     set_l2,
     set_lr,
 )
@@ -278,7 +278,6 @@ class TangentPropEstimator(FittedNet, ABC):
                 **optimizer_params(schedule.optimizer, self._l2(schedule), module),
                 **{f"criterion__{key}": value for key, value in self._criterion_params().items()},
                 **self._changing_params(schedule),
-                "iterator_train__random_state": self._random_state,
                 "iterator_valid__batch_size": _PREDICT_BATCH_SIZE,
                 "callbacks": [*(self.callbacks or []), ("stopping", self._stopping(schedule))],
                 "device": str(device),
