@@ -14,6 +14,7 @@ from skorch.dataset import unpack_data
 from skorch.utils import to_tensor
 from torch import Tensor, nn
 
+from sktangent._randomness import constructing, drawing_for
 from sktangent._speed.adam import clear_gradients, step
 from sktangent._speed.allocation import keep_freed_memory
 from sktangent._speed.chains import evaluate
@@ -127,6 +128,24 @@ class TangentPropNet(skorch.NeuralNet):
     def _default_callbacks(self):
         return default_callbacks()
 
+    def initialized_instance(self, instance_or_cls, kwargs: dict):
+        """Build the module or the criterion; see :meth:`skorch.NeuralNet.initialized_instance`.
+
+        Parameters
+        ----------
+        instance_or_cls : object
+            The instance, or what builds it.
+        kwargs : dict
+            Arguments of the constructor.
+
+        Returns
+        -------
+        instance : object
+            The instance.
+        """
+        with constructing(instance_or_cls, kwargs):
+            return super().initialized_instance(instance_or_cls, kwargs)
+
     def initialize_history(self):
         """Start an empty history."""
         if self.history_ is None:
@@ -221,6 +240,47 @@ class TangentPropNet(skorch.NeuralNet):
             return super().get_loss(y_pred, y_true, X=X, training=training)
         weight = self._part(X, "sample_weight")
         return self.criterion_.data_term(y_pred, self._on_device(y_true), weight)
+
+    def train_step(self, batch, **fit_params) -> dict[str, Tensor]:
+        """Take one step of the optimizer; see :meth:`skorch.NeuralNet.train_step`.
+
+        Parameters
+        ----------
+        batch : tuple
+            ``(X, y)``, as the iterator yields it.
+        **fit_params : dict
+            Passed to the module's ``forward``.
+
+        Returns
+        -------
+        step : dict
+            What :meth:`train_step_single` returns.
+        """
+        with self._drawing(*self._optimizers):
+            return super().train_step(batch, **fit_params)
+
+    def validation_step(self, batch, **fit_params) -> dict[str, Tensor]:
+        """Compute the loss of one batch; see :meth:`skorch.NeuralNet.validation_step`.
+
+        Parameters
+        ----------
+        batch : tuple
+            ``(X, y)``, as the iterator yields it.
+        **fit_params : dict
+            Passed to the module's ``forward``.
+
+        Returns
+        -------
+        step : dict
+            ``loss`` and ``y_pred``.
+        """
+        with self._drawing():
+            return super().validation_step(batch, **fit_params)
+
+    def _drawing(self, *others: str) -> contextlib.AbstractContextManager:
+        """Let the parts that draw random numbers draw those of the fit."""
+        parts = [getattr(self, f"{name}_") for name in (*self._modules, *self._criteria, *others)]
+        return drawing_for(*parts, getattr(self.criterion_, "loss", self.criterion_))
 
     def train_step_single(self, batch, **fit_params) -> dict[str, Tensor]:
         """Propagate one batch and its tangents, and compute the gradient of the loss.

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from sktangent._randomness import drawing_for
 from sktangent.propagation.rules.activations import ACTIVATIONS
 
 _PIECEWISE_LINEAR = {
@@ -50,6 +51,6 @@ def piecewise_linear_functions(module: nn.Module, x: torch.Tensor) -> list[str]:
     >>> piecewise_linear_functions(torch.nn.LeakyReLU(), torch.ones(1, 1))
     ['leaky_relu']
     """
-    with torch.no_grad(), _Listener() as listener:
+    with drawing_for(module), torch.no_grad(), _Listener() as listener:
         module(x)
     return sorted(listener.names & _PIECEWISE_LINEAR)

@@ -20,12 +20,12 @@ from skorch.dataset import Dataset
 from skorch.helper import predefined_split
 from torch import nn
 
+from sktangent._randomness import seeded
 from sktangent._speed.threads import threads_for
 from sktangent.estimators.build import (
     multiplications,
     resolve_device,
     resolve_dtype,
-    seeded,
 )
 from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
 from sktangent.estimators.input_map import InputMap, frame_or
@@ -213,7 +213,6 @@ class TangentPropEstimator(SkorchParameters, ABC):
                     inputs["x"],
                     target,
                     len(self._target_scale),
-                    self._random_state,
                     device,
                 )
                 if find is not None:

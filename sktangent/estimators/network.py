@@ -34,7 +34,6 @@ def build_net(
     X: np.ndarray,
     target: np.ndarray,
     n_outputs: int,
-    random_state: np.random.RandomState,
     device: torch.device,
 ) -> TangentPropNet:
     """Build the net that an estimator's parameters describe.
@@ -57,8 +56,6 @@ def build_net(
         What the criterion compares the outputs with.
     n_outputs : int
         Number of outputs that the network must have.
-    random_state : numpy.random.RandomState
-        Where the orders of the samples come from.
     device : torch.device
         Where it trains.
 
@@ -84,7 +81,6 @@ def build_net(
             **optimizer_params(schedule.optimizer, l2, module),
             **{f"criterion__{name}": value for name, value in criterion_params.items()},
             **_changing_params(estimator, schedule),
-            "iterator_train__random_state": random_state,
             "iterator_valid__batch_size": _PREDICT_BATCH_SIZE,
             "callbacks": [*(estimator.callbacks or []), stopping],
             "device": str(device),
