@@ -4,6 +4,7 @@ import contextlib
 import copy
 from unittest import mock
 
+import pytest
 import torch
 
 from sktangent.propagation import propagate
@@ -21,7 +22,9 @@ def double_backward(module, x, tangents):
     if vjp is None or not vjp.requires_grad:
         return y, y.new_zeros(x.shape[0], tangents.shape[1], *y.shape[1:])
     columns = [
-        torch.autograd.grad(vjp, v, tangents[:, t], create_graph=True, retain_graph=True)[0]
+        torch.autograd.grad(
+            vjp, v, tangents[:, t], create_graph=True, retain_graph=True, materialize_grads=True
+        )[0]
         for t in range(tangents.shape[1])
     ]
     return y, torch.stack(columns, dim=1)
@@ -59,6 +62,18 @@ def assert_propagates(module, x, tangents, rtol=1e-10, reference=None, seed=0):
         assert torch.isfinite(expected).all(), f"{name}: the reference is not finite"
         error = (actual - expected).abs().max().item() / scale if expected.numel() else 0.0
         assert error <= rtol, f"{name}: relative error {error:.2e}"
+
+
+def assert_propagates_or_refuses(module, name, x, tangents, **kwargs):
+    """Check the same where this torch can differentiate the module twice, else what is refused."""
+    try:
+        _evaluate(double_backward, _double(copy.deepcopy(module)), x, tangents, seed=0)
+    except (RuntimeError, NotImplementedError) as error:
+        assert "not implemented" in str(error), error
+        with pytest.raises(NotImplementedError, match=name):
+            propagate(_double(module), x.double(), tangents.double())
+    else:
+        assert_propagates(module, x, tangents, **kwargs)
 
 
 def _double(module):
