@@ -1,12 +1,10 @@
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from tests.propagation.cases import check
-from tests.propagation.reference import assert_propagates_or_refuses, samples
+from tests.propagation.reference import as_matrix, assert_propagates_or_refuses, samples
 
 SHAPES = {1: (2, 3, 5), 2: (2, 3, 4, 5), 3: (2, 2, 3, 4, 3)}
 
@@ -45,14 +43,6 @@ def test_upsample():
     check(nn.UpsamplingNearest2d(size=(6, 7)), *SHAPES[2])
 
 
-def linear(function, *shape):
-    """Write a linear function of each sample as a matrix, which any torch differentiates twice."""
-    n_inputs = math.prod(shape[1:])
-    basis = torch.eye(n_inputs, dtype=torch.float64).view(-1, 1, *shape[1:]).expand(-1, *shape)
-    columns = torch.stack([function(vector) for vector in basis], dim=-1)
-    return lambda x: (columns.flatten(1, -2) @ x.flatten(1).unsqueeze(-1)).view(columns.shape[:-1])
-
-
 @pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection"])
 @pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
 def test_grid_that_is_constant(mode, padding_mode):
@@ -62,7 +52,7 @@ def test_grid_that_is_constant(mode, padding_mode):
     def sample(x):
         return F.grid_sample(x, grid, **options)
 
-    check(sample, *SHAPES[2], reference=linear(sample, *SHAPES[2]))
+    check(sample, *SHAPES[2], reference=as_matrix(sample, *SHAPES[2]))
 
 
 def test_grid_that_is_constant_in_three_dimensions():
@@ -71,7 +61,7 @@ def test_grid_that_is_constant_in_three_dimensions():
     def sample(x):
         return F.grid_sample(x, grid, align_corners=True)
 
-    check(sample, *SHAPES[3], reference=linear(sample, *SHAPES[3]))
+    check(sample, *SHAPES[3], reference=as_matrix(sample, *SHAPES[3]))
 
 
 def test_affine_grid():
@@ -90,4 +80,4 @@ def test_grid_made_from_the_samples():
             return F.grid_sample(x, F.affine_grid(theta, x.shape, False), align_corners=False)
 
     torch.manual_seed(0)
-    assert_propagates_or_refuses(Transformer(), "grid_sample", *samples(3, 1, 4, 5))
+    assert_propagates_or_refuses(Transformer(), *samples(3, 1, 4, 5), name="grid_sample")
