@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sktangent._speed import products
+from sktangent._speed import products, shortcuts
 from sktangent.propagation import propagate
 from sktangent.propagation.compiling import CompiledPropagation
 
@@ -37,7 +37,8 @@ def assert_same(module, x, tangents, **kwargs):
 
 @pytest.fixture(autouse=True)
 def _fresh(seeded):
-    yield
+    with shortcuts(True):
+        yield
     torch.compiler.reset()
 
 
