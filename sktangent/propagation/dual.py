@@ -385,7 +385,7 @@ def _custom_function() -> str:
             kind = type(context).__name__.removesuffix("Backward")
             return kind if is_context else forwards[frame.f_code]
         frame = frame.f_back
-    return "(of unknown name)"
+    return "that returns its input"
 
 
 def _code(forward: Callable) -> object:
