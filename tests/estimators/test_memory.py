@@ -212,13 +212,14 @@ ORDERS = {
 @pytest.mark.parametrize("as_callable", [False, True], ids=["array", "callable"])
 @pytest.mark.parametrize("weight", [None, np.r_[0.0, np.ones(N_SAMPLES - 1)]], ids=["all", "some"])
 def test_what_is_kept_is_in_c_order(X, y, order, as_callable, weight):
-    X = X[:, :10]
-    V = np.stack([np.roll(X, shift, axis=1) for shift in range(3)], axis=1)
-    expected = quick(max_epochs=1).fit(X, y, weight, tangents=V).predict(X)
-    reorder, seen = ORDERS[order], Seen()
-    tangents = (lambda X: reorder(V)) if as_callable and weight is None else reorder(V)
+    def tangents(X):
+        return np.stack([np.roll(X, shift, axis=1) for shift in range(3)], axis=1)
+
+    X, seen = X[:, :10], Seen()
+    expected = quick(max_epochs=1).fit(X, y, weight, tangents=tangents).predict(X)
+    given = (lambda X: ORDERS[order](tangents(X))) if as_callable else ORDERS[order](tangents(X))
     model = quick(max_epochs=1, callbacks=[("seen", seen)])
-    model.fit(ORDERS["F"](X), y, weight, tangents=tangents)
+    model.fit(np.asfortranarray(X), y, weight, tangents=given)
     assert all(seen.X[name].flags.c_contiguous for name in ("x", "tangents"))
     np.testing.assert_array_equal(model.predict(X), expected)
 
