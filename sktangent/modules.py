@@ -10,19 +10,11 @@ from torch import Tensor, nn
 
 from sktangent._randomness import generator_for
 from sktangent._speed.chains import is_chain_of_flat_samples
+from sktangent.propagation.rules import activations as _activations
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "elu": nn.ELU,
-    "gelu": nn.GELU,
-    "identity": nn.Identity,
-    "logistic": nn.Sigmoid,
-    "mish": nn.Mish,
-    "relu": nn.ReLU,
-    "sigmoid": nn.Sigmoid,
-    "silu": nn.SiLU,
-    "softplus": nn.Softplus,
-    "tanh": nn.Tanh,
-}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = dict(
+    sorted((name, known.module) for known in _activations.ACTIVATIONS for name in known.names)
+)
 
 
 class MLP(nn.Sequential):

@@ -7,18 +7,13 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from sktangent._randomness import drawing_for
+from sktangent.propagation.rules.activations import ACTIVATIONS
 
 _PIECEWISE_LINEAR = {
-    "hardshrink",
-    "hardsigmoid",
-    "hardtanh",
-    "leaky_relu",
-    "prelu",
-    "relu",
-    "relu6",
-    "rrelu",
-    "softshrink",
-    "threshold",
+    function.__name__
+    for activation in ACTIVATIONS
+    if activation.is_piecewise_linear
+    for function in activation.functions
 }
 
 

@@ -135,6 +135,11 @@ def check_criterion(criterion: TangentPropLoss, y_pred: torch.Tensor, y_true: to
         ) from error
 
 
+def optimizer_class(optimizer):
+    """Translate the name of an optimizer into its class."""
+    return _OPTIMIZERS.get(optimizer, optimizer)
+
+
 def optimizer_params(optimizer, l2: float, module: nn.Module) -> dict:
     """Translate ``optimizer`` and the L2 weight into the parameters of a skorch net."""
     params: dict = {}
@@ -142,19 +147,18 @@ def optimizer_params(optimizer, l2: float, module: nn.Module) -> dict:
         params["optimizer__fused"] = _can_fuse(module)
     elif optimizer == "sgd":
         params.update(optimizer__momentum=0.9, optimizer__nesterov=True)
-    optimizer_class = _OPTIMIZERS.get(optimizer, optimizer)
-    params["optimizer"] = optimizer_class
-    if not issubclass(optimizer_class, optim.Optimizer):
+    kind = optimizer_class(optimizer)
+    params["optimizer"] = kind
+    if not issubclass(kind, optim.Optimizer):
         raise ValueError(f"optimizer must be a torch.optim.Optimizer class, got {optimizer!r}.")
-    if not issubclass(optimizer_class, _WITH_OWN_DECAY):
-        if issubclass(optimizer_class, optim.LBFGS) and l2 > 0:
+    if not issubclass(kind, _WITH_OWN_DECAY):
+        if issubclass(kind, optim.LBFGS) and l2 > 0:
             raise ValueError(
-                f"optimizer {optimizer_class.__name__} has no weight decay; set alpha=0, or "
-                "optimizer='lbfgs'."
+                f"optimizer {kind.__name__} has no weight decay; set alpha=0, or optimizer='lbfgs'."
             )
         return {**params, "l2": l2}
     params["optimizer__weight_decay"] = l2
-    if optimizer_class is not LBFGS:  # which leaves biases out by itself
+    if kind is not LBFGS:  # which leaves biases out by itself
         params["optimizer__param_groups"] = [("*bias", {"weight_decay": 0.0, "is_bias": True})]
     return params
 

@@ -250,9 +250,15 @@ def _split_computed(X) -> tuple:
 
 def _is_held(part) -> bool:
     if isinstance(part, dict):
-        kinds = (np.ndarray, torch.Tensor, ComputedRows)
-        return all(isinstance(array, kinds) for array in part.values())
-    return part is None or isinstance(part, (np.ndarray, torch.Tensor))
+        return all(isinstance(array, ComputedRows) or _is_array(array) for array in part.values())
+    return part is None or _is_array(part)
+
+
+def _is_array(array) -> bool:
+    """Tell whether torch can hold an array: not where each sample is an object of its own."""
+    if isinstance(array, np.ndarray):
+        return array.dtype.kind in "biufc"
+    return isinstance(array, torch.Tensor)
 
 
 def _map(function, part):
