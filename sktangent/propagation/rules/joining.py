@@ -63,14 +63,14 @@ def _parts(source: Dual, primals: tuple, tangents: tuple) -> tuple:
     return tuple(Dual(y, dy).view_of(source) for y, dy in zip(primals, tangents, strict=True))
 
 
-@register_rule(torch.split, torch.Tensor.split, torch.split_with_sizes)
+@register_rule(torch.split, torch.Tensor.split, torch.split_with_sizes, torch.unsafe_split)
 def split(tensor, split_size=None, dim=0, **named):
     """Take apart into pieces of given sizes; torch names the sizes in several ways."""
     size = next(iter(named.values()), split_size)
     return _parts(tensor, tensor.primal.split(size, dim), tensor.tangents.split(size, shift(dim)))
 
 
-@register_linear(torch.chunk)
+@register_linear(torch.chunk, torch.unsafe_chunk)
 def chunk(input, chunks, dim=0):
     """Take apart into a number of pieces."""
     return _parts(input, input.primal.chunk(chunks, dim), input.tangents.chunk(chunks, shift(dim)))
@@ -82,6 +82,24 @@ def tensor_split(input, indices_or_sections=None, dim=0, **named):
     where = next(iter(named.values()), indices_or_sections)
     y = input.primal.tensor_split(where, dim)
     return _parts(input, y, input.tangents.tensor_split(where, shift(dim)))
+
+
+@register_linear(torch.hsplit)
+def hsplit(input, *where, **named):
+    """Take apart along the second axis, vectors along their only one."""
+    return tensor_split(input, *where, dim=0 if input.ndim == 1 else 1, **named)
+
+
+@register_linear(torch.vsplit)
+def vsplit(input, *where, **named):
+    """Take apart along the first axis."""
+    return tensor_split(input, *where, dim=0, **named)
+
+
+@register_linear(torch.dsplit)
+def dsplit(input, *where, **named):
+    """Take apart along the third axis."""
+    return tensor_split(input, *where, dim=2, **named)
 
 
 @register_linear(torch.unbind)
