@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from sktangent.propagation.dual import Dual, constant, register_rule
@@ -63,14 +65,14 @@ def _parts(source: Dual, primals: tuple, tangents: tuple) -> tuple:
     return tuple(Dual(y, dy).view_of(source) for y, dy in zip(primals, tangents, strict=True))
 
 
-@register_rule(torch.split, torch.Tensor.split, torch.split_with_sizes, torch.unsafe_split)
+@register_rule(torch.split, torch.Tensor.split, torch.split_with_sizes)
 def split(tensor, split_size=None, dim=0, **named):
     """Take apart into pieces of given sizes; torch names the sizes in several ways."""
     size = next(iter(named.values()), split_size)
     return _parts(tensor, tensor.primal.split(size, dim), tensor.tangents.split(size, shift(dim)))
 
 
-@register_linear(torch.chunk, torch.unsafe_chunk)
+@register_linear(torch.chunk)
 def chunk(input, chunks, dim=0):
     """Take apart into a number of pieces."""
     return _parts(input, input.primal.chunk(chunks, dim), input.tangents.chunk(chunks, shift(dim)))
@@ -82,6 +84,19 @@ def tensor_split(input, indices_or_sections=None, dim=0, **named):
     where = next(iter(named.values()), indices_or_sections)
     y = input.primal.tensor_split(where, dim)
     return _parts(input, y, input.tangents.tensor_split(where, shift(dim)))
+
+
+def _register_unsafe(function: Callable, safe: Callable) -> None:
+    """Register a function whose parts, or else the whole, are used once one changes in place."""
+
+    @register_linear(function)
+    def parts(input, *args, **kwargs):
+        return tuple(Dual(part.primal, part.tangents) for part in safe(input, *args, **kwargs))
+
+
+_register_unsafe(torch.unsafe_chunk, chunk)
+_register_unsafe(torch.unsafe_split, split)
+_register_unsafe(torch.unsafe_split_with_sizes, split)
 
 
 @register_linear(torch.hsplit)
