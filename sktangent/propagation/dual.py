@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
-import sys
+import inspect
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import torch
+
+from sktangent import _torch
 
 Rule = Callable[..., object]
 
@@ -83,9 +85,7 @@ class Dual(torch.Tensor):
 
     def __new__(cls, primal: torch.Tensor, tangents: torch.Tensor) -> Dual:
         """Make the tensor without memory that stands for both."""
-        self = torch.Tensor._make_wrapper_subclass(
-            cls, primal.shape, dtype=primal.dtype, device=primal.device
-        )
+        self = _torch.new_wrapper(cls, primal)
         self.primal = primal
         self.tangents = tangents
         self._aliases = None
@@ -209,7 +209,7 @@ class _Aliases:
 
 
 def _share_memory(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return a.untyped_storage()._cdata == b.untyped_storage()._cdata
+    return a.untyped_storage() is b.untyped_storage()
 
 
 def is_dual(value: object) -> bool:
@@ -247,6 +247,8 @@ def lift(tangents: torch.Tensor, ndim: int) -> torch.Tensor:
 
 def call(func: Callable, args: tuple, kwargs: dict) -> object:
     """Do to samples and tangents what ``func`` does to samples."""
+    if not _torch.is_forward_mode_on() and not torch.is_inference_mode_enabled():
+        _refuse_custom_function()
     if not torch.is_grad_enabled():
         return _without_gradients(func, args, kwargs)
     if kwargs and kwargs.get("out") is not None:
@@ -266,7 +268,6 @@ def _call_method(method: Callable, *args, **kwargs) -> object:
 
 def _without_gradients(func: Callable, args: tuple, kwargs: dict) -> object:
     """Compute a constant, as torch does while gradients are disabled."""
-    _refuse_custom_function()
     result = func(*constant(args), **constant(kwargs))
     if not args or not is_dual(args[0]):
         return result
@@ -369,32 +370,41 @@ def _differentiate(func: Callable, *args, **kwargs) -> object:
     return fallback.differentiate(func, args, kwargs)
 
 
-def _refuse_custom_function() -> None:
-    """Refuse a custom autograd function, whose forward runs with gradients disabled.
+def _refuse_custom_function() -> NoReturn:
+    """Refuse a custom autograd function, in whose forward torch turns forward mode off.
 
     Its backward would be lost: the tangents would take forward's derivative and the parameters
     none at all.
     """
-    frame = sys._getframe(3)
-    while frame is not None and not _is_propagate(frame):
-        if frame.f_code is _CUSTOM_FUNCTION_CODE:
-            name = frame.f_locals["cls"].__name__
-            raise TypeError(
-                f"The module calls the custom torch.autograd.Function {name}, through which "
-                "tangents cannot be propagated. Write its forward in torch functions, or wrap "
-                f"{name}.apply in a function of your own with a rule."
-            )
+    raise TypeError(
+        f"The module calls the custom torch.autograd.Function {_custom_function()}, through which "
+        "tangents cannot be propagated. Write its forward in torch functions, or wrap its apply in "
+        "a function of your own with a rule."
+    )
+
+
+def _custom_function() -> str:
+    """Find the name of the custom function whose forward runs; it only serves the message."""
+    forwards = {_code(kind.forward): kind.__name__ for kind in _subclasses(torch.autograd.Function)}
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code in forwards:
+            context = next(iter(frame.f_locals.values()), None)
+            is_context = isinstance(context, torch.autograd.function.FunctionCtx)
+            kind = type(context).__name__.removesuffix("Backward")
+            return kind if is_context else forwards[frame.f_code]
         frame = frame.f_back
+    return "(of unknown name)"
 
 
-_CUSTOM_FUNCTION_CODE = torch.autograd.Function.apply.__func__.__code__
+def _code(forward: Callable) -> object:
+    return getattr(inspect.unwrap(forward), "__code__", None)
 
 
-def _is_propagate(frame) -> bool:
-    return frame.f_code.co_name == "propagate" and frame.f_globals["__name__"] == _ENGINE
-
-
-_ENGINE = "sktangent.propagation.engine"
+def _subclasses(kind: type) -> Iterator[type]:
+    for subclass in kind.__subclasses__():
+        yield from _subclasses(subclass)
+        yield subclass
 
 
 _OPERATORS = """

@@ -24,12 +24,13 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from sktangent import _torch
 from sktangent.propagation.dual import Dual, is_dual
 
 _WRITTEN_IN_PYTHON = {
     "torch.functional",
     "torch.nn.functional",
-    "torch._tensor",
+    _torch.TENSOR_METHODS,
 }
 
 _BATCH_STATISTICS = (
@@ -75,7 +76,7 @@ def _refuse_misleading(func: Callable) -> None:
 
 
 def _attempts(func: Callable) -> Iterator[Callable]:
-    if _is_open(func):
+    if is_written_in_python(func):
         yield _enter
     yield _reverse_twice
     yield _reverse_twice_unfused
@@ -93,7 +94,8 @@ def _raise_plain_error(func: Callable, args: tuple, kwargs: dict) -> None:
 # First attempt: inside ----------------------------------------------------------------------------
 
 
-def _is_open(func: Callable) -> bool:
+def is_written_in_python(func: Callable) -> bool:
+    """Tell whether torch wrote a function in Python, so that it can be entered."""
     return (
         isinstance(func, types.FunctionType) and func.__globals__["__name__"] in _WRITTEN_IN_PYTHON
     )
