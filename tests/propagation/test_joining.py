@@ -3,7 +3,7 @@ import torch
 
 from sktangent.propagation import propagate
 from tests.propagation.cases import check
-from tests.propagation.reference import samples
+from tests.propagation.reference import assert_propagates, samples
 
 ones = torch.ones(4, 2, 3, dtype=torch.float64)
 
