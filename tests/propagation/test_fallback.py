@@ -287,3 +287,24 @@ def test_a_function_that_torch_cannot_differentiate_at_all_has_no_tangents():
     x, tangents = samples(5, 4)
     _, dy = propagate(lambda x: x * torch.special.bessel_j0(x.detach()), x, tangents)
     torch.testing.assert_close(dy, torch.special.bessel_j0(x).unsqueeze(1) * tangents)
+
+
+def test_results_that_do_not_depend_on_the_samples_have_tangents_of_zero():
+    def function(x):
+        sign, logarithm = torch.linalg.slogdet(square(x))
+        return torch.stack([sign, logarithm], 1)
+
+    assert_propagates(function, *samples(5, 16))
+
+
+def test_a_method_whose_arguments_stand_in_another_order():
+    def function(x):
+        return torch.polygamma(1, x * x + 1) + (x * x + 1).polygamma(1)
+
+    assert_propagates(function, *samples(5, 4))
+
+
+def test_misleading_derivatives_are_refused():
+    part = torch.zeros(2, dtype=torch.float64)
+    with pytest.raises(NotImplementedError, match="as_strided_scatter.*overwrites"):
+        propagate(lambda x: torch.as_strided_scatter(x, part, (2,), (1,)), *samples(5, 4))

@@ -78,3 +78,8 @@ def test_indices_are_plain_tensors():
     propagate(function, x, tangents)
     assert torch.equal(seen[0], x.argmax(1))
     assert_propagates(function, x, tangents)
+
+
+def test_extremes_over_the_samples():
+    check(lambda x: x.amax(0), 3, 4)
+    check(lambda x: x.amin(0, keepdim=True), 3, 4)
