@@ -231,7 +231,7 @@ def test_partial_fit_after_a_small_first_chunk_takes_full_batches(X, target):
 def test_partial_fit_does_not_stop_early(X, target):
     with pytest.raises(AttributeError) as caught:
         quick(TangentPropRegressor, early_stopping=True).partial_fit(X, target)
-    assert "partial_fit does not go with early_stopping=True" in str(caught.value.__cause__)
+    assert "partial_fit does not support early_stopping=True" in str(caught.value.__cause__)
 
 
 def test_a_warm_start_follows_changed_parameters(X, target):
