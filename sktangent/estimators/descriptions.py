@@ -134,7 +134,7 @@ callbacks : list, default=None
     skorch callbacks, as skorch takes them.
 **kwargs : dict
     ``module__*``, ``criterion__*``, ``optimizer__*``, ``iterator_train__*``, ``iterator_valid__*``
-    and ``callbacks__*`` are handed to skorch.
+    ``compile__*`` and ``callbacks__*`` are handed to skorch.
 """
 
 
