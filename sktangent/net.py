@@ -129,20 +129,7 @@ class TangentPropNet(skorch.NeuralNet):
         return default_callbacks()
 
     def initialized_instance(self, instance_or_cls, kwargs: dict):
-        """Build the module or the criterion; see :meth:`skorch.NeuralNet.initialized_instance`.
-
-        Parameters
-        ----------
-        instance_or_cls : object
-            The instance, or what builds it.
-        kwargs : dict
-            Arguments of the constructor.
-
-        Returns
-        -------
-        instance : object
-            The instance.
-        """
+        """Build the module or the criterion; see :meth:`skorch.NeuralNet.initialized_instance`."""
         with constructing(instance_or_cls, kwargs):
             return super().initialized_instance(instance_or_cls, kwargs)
 
@@ -243,38 +230,12 @@ class TangentPropNet(skorch.NeuralNet):
         return self.criterion_.data_term(y_pred, self._on_device(y_true), weight)
 
     def train_step(self, batch, **fit_params) -> dict[str, Tensor]:
-        """Take one step of the optimizer; see :meth:`skorch.NeuralNet.train_step`.
-
-        Parameters
-        ----------
-        batch : tuple
-            ``(X, y)``, as the iterator yields it.
-        **fit_params : dict
-            Passed to the module's ``forward``.
-
-        Returns
-        -------
-        step : dict
-            What :meth:`train_step_single` returns.
-        """
+        """Take one step of the optimizer; see :meth:`skorch.NeuralNet.train_step`."""
         with self._drawing(*self._optimizers):
             return super().train_step(batch, **fit_params)
 
     def validation_step(self, batch, **fit_params) -> dict[str, Tensor]:
-        """Compute the loss of one batch; see :meth:`skorch.NeuralNet.validation_step`.
-
-        Parameters
-        ----------
-        batch : tuple
-            ``(X, y)``, as the iterator yields it.
-        **fit_params : dict
-            Passed to the module's ``forward``.
-
-        Returns
-        -------
-        step : dict
-            ``loss`` and ``y_pred``.
-        """
+        """Compute the loss of one batch; see :meth:`skorch.NeuralNet.validation_step`."""
         with self._drawing():
             return super().validation_step(batch, **fit_params)
 

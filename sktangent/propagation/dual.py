@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-import weakref
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import torch
 
 from sktangent import _torch
+from sktangent.propagation.aliases import Aliases, share_memory
 
 Rule = Callable[..., object]
 
@@ -136,13 +136,13 @@ class Dual(torch.Tensor):
     def view_of(self, source: Dual) -> Dual:
         """Note that this value may share its memory with ``source``, and return it."""
         if source._aliases is None:
-            source._aliases = _Aliases(source)
+            source._aliases = Aliases(source)
         source._aliases.add(source, self)
         return self
 
     def note_memory_of(self, source: Dual) -> None:
         """Note that this value's samples share the memory of those of ``source``, if they do."""
-        if _share_memory(self.primal, source.primal):
+        if share_memory(self.primal, source.primal):
             self.view_of(source)
 
     def assign(self, value: Dual) -> Dual:
@@ -167,7 +167,7 @@ class Dual(torch.Tensor):
     def expose(self) -> torch.Tensor:
         """Give away the samples as a constant, which sees what becomes of them in place."""
         if self._aliases is None:
-            self._aliases = _Aliases(self)
+            self._aliases = Aliases(self)
         self._aliases.exposed = True
         return self.primal
 
@@ -176,40 +176,6 @@ class Dual(torch.Tensor):
         return self._aliases is not None and (
             self._aliases.exposed or self._aliases.others(self, *but)
         )
-
-
-class _Aliases:
-    """The values that share memory with one another, as far as they are still alive."""
-
-    def __init__(self, first: Dual) -> None:
-        self._members = [weakref.ref(first)]
-        self._consistent = True
-        self.exposed = False  # to constants, whose own views nothing here knows of
-
-    def add(self, source: Dual, view: Dual) -> None:
-        shared = _share_memory(source.primal, view.primal)
-        if shared != _share_memory(source.tangents, view.tangents):
-            self._consistent = False
-        elif not shared:
-            return
-        self._members.append(weakref.ref(view))
-        view._aliases = self
-
-    def others(self, *members: Dual) -> bool:
-        known = set(map(id, members))
-        living = (other() for other in self._members)
-        return any(other is not None and id(other) not in known for other in living)
-
-    def check(self) -> None:
-        if not self._consistent:
-            raise RuntimeError(
-                "An in-place function changes a tensor of which forward also holds a view, and "
-                "samples and tangents do not share that view. Use the out-of-place function."
-            )
-
-
-def _share_memory(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return a.untyped_storage() is b.untyped_storage()
 
 
 def is_dual(value: object) -> bool:
@@ -274,7 +240,7 @@ def _without_gradients(func: Callable, args: tuple, kwargs: dict) -> object:
     if result is args[0].primal:
         return args[0]
     for part in result if isinstance(result, (tuple, list)) else (result,):
-        if isinstance(part, torch.Tensor) and _share_memory(part, args[0].primal):
+        if isinstance(part, torch.Tensor) and share_memory(part, args[0].primal):
             args[0].expose()
     return result
 
