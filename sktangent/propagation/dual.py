@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NoReturn
 
 import torch
 
 from sktangent import _torch
 from sktangent.propagation.aliases import Aliases, share_memory
+from sktangent.propagation.custom_functions import refuse_custom_function
 
 Rule = Callable[..., object]
 
@@ -141,9 +141,14 @@ class Dual(torch.Tensor):
         return self
 
     def note_memory_of(self, source: Dual) -> None:
-        """Note that this value's samples share the memory of those of ``source``, if they do."""
+        """Note that this value's samples share the memory of those of ``source``, if they do.
+
+        Tangents alone must not: what is written into the one value would reach the other.
+        """
         if share_memory(self.primal, source.primal):
             self.view_of(source)
+        elif share_memory(self.tangents, source.tangents):
+            self.tangents = self.tangents.clone()
 
     def assign(self, value: Dual) -> Dual:
         """Become ``value``, and let every view of this value see it, as in-place functions do."""
@@ -214,7 +219,7 @@ def lift(tangents: torch.Tensor, ndim: int) -> torch.Tensor:
 def call(func: Callable, args: tuple, kwargs: dict) -> object:
     """Do to samples and tangents what ``func`` does to samples."""
     if not _torch.is_forward_mode_on() and not torch.is_inference_mode_enabled():
-        _refuse_custom_function()
+        refuse_custom_function()
     if not torch.is_grad_enabled():
         return _without_gradients(func, args, kwargs)
     if kwargs and kwargs.get("out") is not None:
@@ -334,43 +339,6 @@ def _differentiate(func: Callable, *args, **kwargs) -> object:
     from sktangent.propagation import fallback
 
     return fallback.differentiate(func, args, kwargs)
-
-
-def _refuse_custom_function() -> NoReturn:
-    """Refuse a custom autograd function, in whose forward torch turns forward mode off.
-
-    Its backward would be lost: the tangents would take forward's derivative and the parameters
-    none at all.
-    """
-    raise TypeError(
-        f"The module calls the custom torch.autograd.Function {_custom_function()}, through which "
-        "tangents cannot be propagated. Write its forward in torch functions, or wrap its apply in "
-        "a function of your own with a rule."
-    )
-
-
-def _custom_function() -> str:
-    """Find the name of the custom function whose forward runs; it only serves the message."""
-    forwards = {_code(kind.forward): kind.__name__ for kind in _subclasses(torch.autograd.Function)}
-    frame = inspect.currentframe()
-    while frame is not None:
-        if frame.f_code in forwards:
-            context = next(iter(frame.f_locals.values()), None)
-            is_context = isinstance(context, torch.autograd.function.FunctionCtx)
-            kind = type(context).__name__.removesuffix("Backward")
-            return kind if is_context else forwards[frame.f_code]
-        frame = frame.f_back
-    return "that returns its input"
-
-
-def _code(forward: Callable) -> object:
-    return getattr(inspect.unwrap(forward), "__code__", None)
-
-
-def _subclasses(kind: type) -> Iterator[type]:
-    for subclass in kind.__subclasses__():
-        yield from _subclasses(subclass)
-        yield subclass
 
 
 _OPERATORS = """
