@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,12 +11,9 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from sktangent._checks import check_samples
-from sktangent.estimators.tangent_data import compute_tangents
+from sktangent._outputs import STEP, changes, is_exact, outputs_of, tangents_at, windows
 
-# how far samples are moved, in their spread: near the derivative, and far enough for a tree to see
-_STEP = 2.0**-6
 _MOST_DIRECTIONS = 64
-_ROWS = 16384
 
 
 def local_invariance_error(
@@ -95,14 +92,13 @@ def local_invariance_error(
     estimator = getattr(estimator, "best_estimator_", estimator)
     check_is_fitted(estimator)
     samples = check_samples(X, estimator)
-    V, _ = compute_tangents(tangents, samples)
+    V = tangents_at(tangents, X, samples)
     weight = _check_sample_weight(
         sample_weight, samples, dtype=np.float64, ensure_non_negative=True
     )
     if not weight.any():
         raise ValueError("sample_weight is zero for every sample.")
-    is_exact = hasattr(estimator, "directional_derivative") and hasattr(estimator, "jacobian")
-    find = _exact_changes if is_exact else _differences
+    find = _exact_changes if is_exact(estimator) else _differences
     along, at_random = find(estimator, X, samples, V)
     lengths = np.square(V.reshape(*V.shape[:2], -1), dtype=np.float64).sum(2)
     changed, expected = weight @ along, weight @ (lengths * at_random[:, None])
@@ -152,6 +148,11 @@ def make_invariance_scorer(tangents: Callable) -> Callable:
     return _InvarianceScorer(tangents)
 
 
+def is_invariance_scorer(scorer) -> bool:
+    """Tell whether a scorer is one that :func:`make_invariance_scorer` made."""
+    return isinstance(scorer, _InvarianceScorer)
+
+
 class _InvarianceScorer:
     """Minus the local invariance error, along the tangents of the samples that are scored."""
 
@@ -181,13 +182,13 @@ def _differences(estimator, X, samples: np.ndarray, V: np.ndarray) -> tuple:
     lengths = np.linalg.norm(flat, axis=2, keepdims=True)
     along = np.divide(flat, lengths, out=np.zeros_like(flat), where=lengths > 0)
     directions = _orthogonal_directions(flat.shape[2])
-    step = _STEP * (np.sqrt(samples.reshape(n_samples, -1).var(axis=0).sum()) or 1.0)
-    outputs = _outputs_of(estimator)
+    step = STEP * (np.sqrt(samples.reshape(n_samples, -1).var(axis=0).sum()) or 1.0)
+    outputs = outputs_of(estimator)
     squares = np.empty((n_samples, n_tangents + len(directions)))
-    for rows in _windows(n_samples, 2 * squares.shape[1]):
+    for rows in windows(n_samples, 2 * squares.shape[1]):
         common = np.broadcast_to(directions, (len(along[rows]), *directions.shape))
         moves = step * np.concatenate([along[rows], common], axis=1)
-        change = _change(outputs, _safe_indexing(X, rows), samples[rows], moves)
+        change = changes(outputs, _safe_indexing(X, rows), samples[rows], moves)
         squares[rows] = np.square(change / (2 * step)).sum(2)
     return (
         squares[:, :n_tangents] * lengths[:, :, 0] ** 2,
@@ -200,41 +201,3 @@ def _orthogonal_directions(n_features: int) -> np.ndarray:
     n_directions = min(n_features, _MOST_DIRECTIONS)
     normal = np.random.RandomState(0).normal(size=(n_features, n_directions))
     return np.linalg.qr(normal)[0].T
-
-
-def _change(outputs: Callable, given, samples: np.ndarray, moves: np.ndarray) -> np.ndarray:
-    """Compute f(x + m) - f(x - m) for all moves m of all samples, (n_samples, n_moves, n_out)."""
-    moves = moves.reshape(*moves.shape[:2], *samples.shape[1:])
-    both = np.stack([samples[:, None] + moves, samples[:, None] - moves])
-    rows = both.reshape(-1, *samples.shape[1:]).astype(samples.dtype)
-    if hasattr(given, "columns"):
-        rows = type(given)(rows, columns=given.columns)
-    ahead, behind = outputs(rows).reshape(*both.shape[:3], -1)
-    return ahead - behind
-
-
-def _outputs_of(estimator) -> Callable[[object], np.ndarray]:
-    """Find the method whose output is compared, as one of numbers, (n_samples, n_outputs)."""
-    for name in ("predict_proba", "decision_function"):
-        method = getattr(estimator, name, None)
-        if method is not None:
-            return lambda X: _as_columns(method(X))
-    if not hasattr(estimator, "predict"):
-        raise TypeError(
-            f"estimator must have predict_proba, decision_function or predict, got {estimator!r}."
-        )
-    if not is_classifier(estimator):
-        return lambda X: _as_columns(estimator.predict(X))
-    classes = estimator.classes_
-    return lambda X: (estimator.predict(X)[:, None] == classes).astype(np.float64)
-
-
-def _as_columns(output) -> np.ndarray:
-    if isinstance(output, list):  # of several targets, as forests give it
-        output = np.concatenate(output, axis=1)
-    return np.asarray(output, dtype=np.float64).reshape(len(output), -1)
-
-
-def _windows(n_samples: int, rows_each: int) -> Iterator[slice]:
-    size = max(1, _ROWS // rows_each)
-    return (slice(start, start + size) for start in range(0, n_samples, size))
