@@ -15,6 +15,7 @@ _MOST_NAMED = 24
 def draw_images(display, axes: np.ndarray) -> None:
     """Draw one cell for each tangent, and strips of cells over the amounts."""
     frame = ImageFrame.from_parameters(display.image_shape, display.channels)
+    frame.check_images(display.samples)
     labels = display.row_labels()
     tangents = _pictures(frame, display.tangents, 2)[:, None]
     limit = np.abs(tangents).max() or 1.0

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktangent._checks import check_samples
 from sktangent._outputs import as_columns, like, outputs_of, tangents_at
-from sktangent.inspection._axes import line_style, one_axes, tidy
+from sktangent.inspection._axes import line_style, one_axes, pyplot, tidy
 from sktangent.inspection._naming import tangent_names, unit_of
 
 _QUANTILES = (0.1, 0.5, 0.9)
@@ -148,13 +148,16 @@ class InvarianceDisplay:
         ImportError
             If matplotlib is not installed.
         """
+        pyplot()
         estimators = _by_name(estimator)
         samples = check_samples(X, cls)
         amounts = _check_amounts(amounts)
         if not 0 < level <= 1:
             raise ValueError(f"level must be above 0 and at most 1, got {level!r}.")
         move, label = _mover(transform, along, X, samples)
-        columns = [_Changes(one, X) if y is None else _Scores(one, y) for one in estimators.values()]
+        columns = [
+            _Changes(one, X) if y is None else _Scores(one, y) for one in estimators.values()
+        ]
         summaries = []
         for amount in amounts:
             moved = X if amount == 0 else move(amount)
@@ -196,7 +199,9 @@ class InvarianceDisplay:
         """
         ax = one_axes(ax)
         ranges, self.lines_ = self.ranges_, []
-        for i, (name, line, band) in enumerate(zip(self.names, self.lines, self.bands, strict=True)):
+        for i, (name, line, band) in enumerate(
+            zip(self.names, self.lines, self.bands, strict=True)
+        ):
             style, label = line_style(i), name
             if ranges is not None:
                 low, high = ranges[name]
@@ -220,6 +225,8 @@ class _Scores:
         self.estimator = estimator
         self.y = np.asarray(y)
         self.label = "accuracy" if is_classifier(estimator) else "R²"
+        if not is_classifier(estimator) and not as_columns(self.y).var(axis=0).all():
+            raise ValueError("y must vary, in every output: R² relates errors to its variance.")
 
     def __call__(self, X) -> tuple[float, float, float]:
         each = self._hits(X) if is_classifier(self.estimator) else self._parts_of_r2(X)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from sktangent.inspection._axes import line_style, one_axes, tidy
+from sktangent.inspection._axes import line_style, one_axes, pyplot, tidy
 
 
 class LearningDisplay:
@@ -76,6 +76,7 @@ class LearningDisplay:
         ImportError
             If matplotlib is not installed.
         """
+        pyplot()
         net = _net_of(estimator)
         rows = [row for row in net.history if "train_loss" in row]
         weight = net.criterion_.penalty_weight

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sktangent.inspection._axes import line_style, panels, tidy
+from sktangent.inspection._axes import line_style, panels, pyplot, tidy
 from sktangent.metrics import is_invariance_scorer
 
 _WEIGHT = "penalty_weight"
@@ -111,6 +111,7 @@ class PenaltyPathDisplay:
         ImportError
             If matplotlib is not installed.
         """
+        pyplot()
         if not hasattr(search, "cv_results_"):
             raise TypeError(f"search must be a fitted search, with cv_results_, got {search!r}.")
         results = search.cv_results_

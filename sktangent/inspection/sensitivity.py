@@ -12,7 +12,15 @@ from sklearn.utils.validation import check_is_fitted
 from sktangent._checks import check_samples
 from sktangent._frames import ImageFrame
 from sktangent._outputs import is_exact, jacobian_of, like, outputs_of
-from sktangent.inspection._axes import bar_style, line_style, one_axes, panels, point_style, tidy
+from sktangent.inspection._axes import (
+    bar_style,
+    line_style,
+    one_axes,
+    panels,
+    point_style,
+    pyplot,
+    tidy,
+)
 from sktangent.inspection._naming import feature_names
 
 _MOST_PROFILES = 6
@@ -159,6 +167,7 @@ class SensitivityDisplay:
         ImportError
             If matplotlib is not installed.
         """
+        pyplot()
         estimator = getattr(estimator, "best_estimator_", estimator)
         check_is_fitted(estimator)
         samples = check_samples(X, cls)
@@ -232,16 +241,19 @@ class SensitivityDisplay:
         for panel, (ax, j) in enumerate(zip(axes.flat, self.profiled, strict=False)):
             for o in range(min(len(self.outputs), _MOST_OUTPUTS)):
                 style = line_style(o)
-                ax.plot(self.grids[panel], self.profiles[panel, :, o], label=self.outputs[o], **style)
+                ax.plot(
+                    self.grids[panel], self.profiles[panel, :, o], label=self.outputs[o], **style
+                )
                 self._draw_slopes(ax, panel, o, style["color"])
             ax.set_xlabel(self.features[j])
             tidy(ax)
         for ax in axes.flat[len(self.profiled) :]:
             ax.set_axis_off()
         for ax in axes[:, 0]:
-            ax.set_ylabel("output; thick: its slope")
+            ax.set_ylabel("output (broad: its slope)")
         if len(self.outputs) > 1:
-            axes[0, 0].legend(frameon=False, fontsize="small")
+            place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 6}
+            axes[0, 0].legend(frameon=False, fontsize="small", **place)
         return self._drawn(axes)
 
     def plot_derivatives(self, ax=None) -> SensitivityDisplay:
@@ -263,7 +275,9 @@ class SensitivityDisplay:
             If the display was made without the true derivatives.
         """
         if self.derivatives is None:
-            raise ValueError("derivatives are needed: SensitivityDisplay.from_estimator takes them.")
+            raise ValueError(
+                "derivatives are needed: give them to SensitivityDisplay.from_estimator."
+            )
         ax = one_axes(ax, (5, 5))
         known = ~np.isnan(self.derivatives)
         true, found = self.derivatives[known], self.jacobian[known]
@@ -302,7 +316,7 @@ class SensitivityDisplay:
         frame.check_images(total)
         image = ax.imshow(frame.planes(total)[0].sum(axis=0), cmap="viridis", vmin=0)
         ax.set(xlabel="column (pixels)", ylabel="row (pixels)")
-        ax.figure.colorbar(image, ax=ax, label=self._label("pixel"))
+        ax.figure.colorbar(image, ax=ax, label=self._label("a pixel"))
 
     def _draw_bars(self, ax) -> None:
         heights = self.sensitivities_
@@ -316,20 +330,20 @@ class SensitivityDisplay:
         if len(self.features) <= 24:
             crowded = len(self.features) > 6 or max(map(len, self.features)) > 10
             ax.set_xticks(places, self.features, rotation=90 if crowded else 0)
-        ax.set(xlabel="feature", ylabel=self._label("feature"))
+        ax.set(xlabel="feature", ylabel=self._label("the feature"))
         if len(names) > 1:
             ax.legend(frameon=False, fontsize="small")
         tidy(ax)
 
     def _label(self, unit: str) -> str:
-        return f"mean squared partial derivative\n(output per unit of the {unit}, squared)"
+        return f"mean squared partial derivative\n(output per unit of {unit}, squared)"
 
     def _draw_slopes(self, ax, panel: int, o: int, color) -> None:
         grid, values = self.grids[panel], self.profiles[panel, :, o]
         reach = _HALF_SLOPE * (grid[-1] - grid[0]) * np.array([-1, 1])
         for k in np.linspace(0, len(grid) - 1, _N_SLOPES + 2).round().astype(int)[1:-1]:
             line = values[k] + self.slopes[panel, k, o] * reach
-            ax.plot(grid[k] + reach, line, color=color, linewidth=3, alpha=0.6)
+            ax.plot(grid[k] + reach, line, color=color, linewidth=5, alpha=0.3, zorder=1)
 
     def _drawn(self, axes: np.ndarray) -> SensitivityDisplay:
         self.axes_, self.ax_, self.figure_ = axes, axes[0, 0], axes[0, 0].figure
@@ -355,7 +369,9 @@ def _check_features(profiled: Sequence[int], n_features: int) -> np.ndarray:
     chosen = np.asarray(profiled)
     is_right = chosen.ndim == 1 and len(chosen) > 0 and np.issubdtype(chosen.dtype, np.integer)
     if not is_right or chosen.min() < 0 or chosen.max() >= n_features:
-        raise ValueError(f"profiled must be numbers of the {n_features} features, got {profiled!r}.")
+        raise ValueError(
+            f"profiled must be numbers of the {n_features} features, got {profiled!r}."
+        )
     return chosen
 
 

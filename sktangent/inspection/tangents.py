@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike
 
 from sktangent._checks import check_choice, check_samples
 from sktangent._outputs import tangents_at
-from sktangent.inspection._axes import panels
-from sktangent.inspection._strips import draw_images, draw_signals
+from sktangent.inspection._axes import panels, pyplot
 from sktangent.inspection._naming import feature_names, tangent_names
+from sktangent.inspection._strips import draw_images, draw_signals
 
 _LAYOUTS = ("auto", "images", "series", "features")
 
@@ -142,6 +142,7 @@ class TangentDisplay:
         ImportError
             If matplotlib is not installed.
         """
+        pyplot()
         samples = check_samples(X, cls)
         check_choice(layout, _LAYOUTS, "layout")
         amounts = np.atleast_1d(np.asarray(amounts, dtype=np.float64))
