@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils import _safe_indexing
 
-from sktangent.estimators.tangent_data import compute_tangents
+from sktangent.estimators.tangent_rows import compute_tangents
 
 # how far samples are moved, in their spread: near the derivative, and far enough for a tree to see
 STEP = 2.0**-6

@@ -29,7 +29,7 @@ from sktangent.estimators.build import (
 )
 from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
 from sktangent.estimators.input_map import InputMap, frame_or
-from sktangent.estimators.network import build_net, go_on_with
+from sktangent.estimators.network import build_net, go_on_with, show_progress
 from sktangent.estimators.parameters import CONSTRAINTS, SkorchParameters
 from sktangent.estimators.row_storage import keep_or_compute, take_rows
 from sktangent.estimators.schedule import plan
@@ -222,6 +222,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
                 net = go_on_with(self.net_, self, schedule, l2)
             net.train_split = _fixed_split(inputs, target, valid)
             epochs = 1 if incremental else schedule.epochs
+            show_progress(net, self, epochs)
             n_epochs_before = len(net.history)
             work = multiplications(net.module_, train_inputs, schedule.batch_size)
             with (
