@@ -20,6 +20,7 @@ from skorch.dataset import Dataset
 from skorch.helper import predefined_split
 from torch import nn
 
+from sktangent._html import diagram
 from sktangent._randomness import seeded
 from sktangent._speed.threads import threads_for
 from sktangent.estimators.build import (
@@ -117,6 +118,12 @@ class TangentPropEstimator(SkorchParameters, ABC):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")
+
+    def _sk_visual_block_(self):
+        """Show tangents and preprocessor inside, the fitted ones where there are."""
+        names = ("tangents", "preprocessor")
+        parts = {name: getattr(self, f"{name}_", getattr(self, name)) for name in names}
+        return diagram(self, [(name, part) for name, part in parts.items() if part is not None])
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, sample_weight=None, tangents=None, derivatives=None):

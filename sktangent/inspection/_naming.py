@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sktangent.tangents import (
-    FeatureTangents,
-    ImageTangents,
-    SeriesTangents,
-    TangentUnion,
-    TransformTangents,
-)
-
-_MOST_TERMS = 4
 _AT_THE_EDGE = "pixels at the edge"
 _UNITS = {
     "translation_x": "pixels",
@@ -49,7 +41,7 @@ def tangent_names(tangents, X: ArrayLike, V: np.ndarray) -> list[str]:
     Parameters
     ----------
     tangents : callable or array-like
-        Where they came from.
+        Where they came from; asked for their names if it has ``tangent_names``.
     X : array-like of shape (n_samples, *input_shape)
         The samples.
     V : ndarray of shape (n_samples, n_tangents, *input_shape)
@@ -58,12 +50,14 @@ def tangent_names(tangents, X: ArrayLike, V: np.ndarray) -> list[str]:
     Returns
     -------
     names : list of str
-        One for each tangent.
+        One for each tangent; those that share a name are numbered.
     """
-    names = _names(tangents, X, V)
-    if names is None or len(names) != V.shape[1]:
-        return [f"tangent {t}" for t in range(V.shape[1])]
-    return names
+    if hasattr(tangents, "tangent_names"):
+        return _numbered(tangents.tangent_names(X))
+    if not callable(tangents):
+        return _numbered(["tangent"] * V.shape[1])
+    name = getattr(tangents, "__name__", type(tangents).__name__)
+    return _numbered(["tangent" if name == "<lambda>" else name] * V.shape[1])
 
 
 def feature_names(X: ArrayLike, n_features: int, estimator=None) -> list[str]:
@@ -75,82 +69,10 @@ def feature_names(X: ArrayLike, n_features: int, estimator=None) -> list[str]:
     return [str(name) for name in names]
 
 
-def _names(tangents, X: ArrayLike, V: np.ndarray) -> list[str] | None:
-    if isinstance(tangents, TangentUnion):
-        return _names_of_union(tangents, X, V)
-    if isinstance(tangents, ImageTangents):
-        return _listed(tangents.transforms)
-    if isinstance(tangents, SeriesTangents):
-        return _names_of_series(tangents)
-    if isinstance(tangents, FeatureTangents):
-        return _names_of_directions(V[0], feature_names(X, V[0, 0].size, tangents))
-    if isinstance(tangents, TransformTangents):
-        return _names_of_transforms(tangents)
-    if callable(tangents) and V.shape[1] == 1:
-        return [getattr(tangents, "__name__", type(tangents).__name__).replace("<lambda>", "τ")]
-    return None
-
-
-def _names_of_union(union: TangentUnion, X: ArrayLike, V: np.ndarray) -> list[str] | None:
-    kinds = {
-        name: kind
-        for name, kind in union.get_params().items()
-        if "__" not in name and name not in ("tangents", "weights")
-    }
-    kinds.update(getattr(union, "tangents_", ()))
-    names, start = [], 0
-    for prefix, kind in kinds.items():
-        answer = kind(X)
-        own = answer[0] if isinstance(answer, tuple) else answer
-        found = _names(kind, X, own)
-        if found is None or len(found) != own.shape[1]:
-            found = [str(t) for t in range(own.shape[1])]
-        names += [f"{prefix}__{name}" for name in found]
-        start += own.shape[1]
-    return names if start == V.shape[1] else None
-
-
-def _names_of_series(tangents: SeriesTangents) -> list[str]:
-    counts = {"warp": tangents.n_warps}
-    return [
-        f"{name} {k + 1}" if name in counts else name
-        for name in _listed(tangents.transforms)
-        for k in range(counts.get(name, 1))
-    ]
-
-
-def _names_of_transforms(tangents: TransformTangents) -> list[str]:
-    transforms = tangents.transform
-    transforms = [transforms] if callable(transforms) else transforms
-    counts = tangents.n_parameters
-    counts = counts if isinstance(counts, Sequence) else [counts] * len(transforms)
-    return [
-        _name_of(transform) if count is None else f"{_name_of(transform)} {k}"
-        for transform, count in zip(transforms, counts, strict=True)
-        for k in range(count or 1)
-    ]
-
-
-def _names_of_directions(directions: np.ndarray, features: Sequence[str]) -> list[str]:
-    return [
-        _name_of_direction(direction, features)
-        for direction in directions.reshape(len(directions), -1)
-    ]
-
-
-def _name_of_direction(direction: np.ndarray, features: Sequence[str]) -> str:
-    moved = np.flatnonzero(direction)
-    terms = [
-        features[j] if direction[j] == 1 else f"{direction[j]:.3g} {features[j]}"
-        for j in moved[:_MOST_TERMS]
-    ]
-    rest = ["..."] if len(moved) > _MOST_TERMS else []
-    return " + ".join(terms + rest) or "nothing"
-
-
-def _name_of(function) -> str:
-    return getattr(function, "__name__", type(function).__name__)
-
-
-def _listed(names: str | Sequence[str]) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)
+def _numbered(names: Sequence[str]) -> list[str]:
+    counts, seen = Counter(names), Counter()
+    numbered = []
+    for name in names:
+        seen[name] += 1
+        numbered.append(f"{name} {seen[name]}" if counts[name] > 1 else name)
+    return numbered

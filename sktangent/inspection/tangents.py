@@ -12,6 +12,7 @@ from sktangent._outputs import tangents_at
 from sktangent.inspection._axes import panels, pyplot
 from sktangent.inspection._naming import feature_names, tangent_names
 from sktangent.inspection._strips import draw_images, draw_signals
+from sktangent.tangents import TangentUnion
 
 _LAYOUTS = ("auto", "images", "series", "features")
 
@@ -226,7 +227,7 @@ def _parameters_of(tangents) -> dict:
 
 def _moved(tangents, X, samples: np.ndarray, n_tangents: int, amounts: np.ndarray):
     """Move the samples by each amount along each tangent alone, if the tangents can."""
-    if not hasattr(tangents, "move"):
+    if not _can_move(tangents):
         return None
     moved = np.empty((len(samples), n_tangents, len(amounts), *samples.shape[1:]))
     for t, k in np.ndindex(n_tangents, len(amounts)):
@@ -234,3 +235,11 @@ def _moved(tangents, X, samples: np.ndarray, n_tangents: int, amounts: np.ndarra
         each[:, t] = amounts[k]
         moved[:, t, k] = tangents.move(X, each)
     return moved
+
+
+def _can_move(tangents) -> bool:
+    """Tell whether tangents, and of a union each kind, can move samples."""
+    kinds = tangents.get_params() if isinstance(tangents, TangentUnion) else {}
+    kinds.update(getattr(tangents, "tangents_", ()))
+    parts = [kind for name, kind in kinds.items() if "__" not in name and callable(kind)]
+    return hasattr(tangents, "move") and all(map(_can_move, parts))

@@ -17,6 +17,7 @@ from sktangent._checks import (
     check_samples,
     check_tangents,
 )
+from sktangent._html import diagram
 from sktangent.tangents._base import BaseTangents
 
 _WEIGHT = "weights__"
@@ -141,6 +142,10 @@ class TangentUnion(BaseTangents):
         for name in [name for name in params if name.startswith(_WEIGHT)]:
             self._set_weight(name.removeprefix(_WEIGHT), params.pop(name))
         return super().set_params(**params)
+
+    def _sk_visual_block_(self):
+        """Show the kinds inside, the fitted ones where there are."""
+        return diagram(self, getattr(self, "tangents_", None) or _named(self.tangents))
 
     def _replace(self, name: str, kind: Callable) -> None:
         named = _named(self.tangents)
