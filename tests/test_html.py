@@ -32,7 +32,7 @@ class Outline(HTMLParser):
         if tag == "label":
             self.labels.append([self._depth, ""])
             self._in_label = True
-        if tag == "a":
+        if "href" in attrs:
             self.links.append(attrs["href"])
 
     def handle_endtag(self, tag):

@@ -55,7 +55,7 @@ def draw_signals(display, axes: np.ndarray) -> None:
     straight = display.straight().reshape(len(tangents), n_amounts, -1)
     moved = None if display.moved is None else display.moved.reshape(straight.shape)
     draw = _draw_series if display.layout == "series" else _draw_features
-    colors = pyplot().get_cmap("viridis")(np.linspace(0, 0.85, n_amounts))
+    colors = pyplot().get_cmap("viridis")(np.linspace(0, 0.75, n_amounts))
     for row, (left, right) in enumerate(axes):
         label = display.row_labels()[row]
         draw(display, left, tangents[row], color="black", label="τ")

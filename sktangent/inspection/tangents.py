@@ -239,7 +239,7 @@ def _moved(tangents, X, samples: np.ndarray, n_tangents: int, amounts: np.ndarra
 
 def _can_move(tangents) -> bool:
     """Tell whether tangents, and of a union each kind, can move samples."""
-    kinds = tangents.get_params() if isinstance(tangents, TangentUnion) else {}
-    kinds.update(getattr(tangents, "tangents_", ()))
-    parts = [kind for name, kind in kinds.items() if "__" not in name and callable(kind)]
-    return hasattr(tangents, "move") and all(map(_can_move, parts))
+    if isinstance(tangents, TangentUnion):
+        kinds = {**tangents.get_params(), **dict(getattr(tangents, "tangents_", ()))}
+        return all(_can_move(kinds[name]) for name in kinds if f"weights__{name}" in kinds)
+    return hasattr(tangents, "move")

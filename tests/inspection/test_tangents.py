@@ -59,7 +59,7 @@ def test_images_as_cells():
     tangents = ImageTangents((10, 12), ["translation_x", "translation_y"])
     display = TangentDisplay.from_tangents(tangents, ramp, amounts=AMOUNTS)
     assert display.layout == "images"
-    cells, strip = display.axes_[0]
+    cells, strip, _ = display.axes_[0]
     shift, nothing = (image.get_array() for image in cells.images)
     np.testing.assert_allclose(shift[:, 4:8], -2, atol=5e-2)
     np.testing.assert_allclose(nothing, 0, atol=1e-12)
@@ -142,16 +142,16 @@ def add(X, by):
     ("tangents", "names"),
     [
         (SeriesTangents(["warp", "gain"], n_warps=2), ["warp 1", "warp 2", "gain"]),
-        (TransformTangents([stretch, add], n_parameters=[None, 2]), ["stretch", "add 0", "add 1"]),
-        (lambda X: X[:, None], ["τ"]),
-        (lambda X: np.ones((len(X), 2, 4)), ["tangent 0", "tangent 1"]),
-        (np.ones((3, 1, 4)), ["tangent 0"]),
+        (TransformTangents([stretch, add], n_parameters=[None, 2]), ["stretch", "add 1", "add 2"]),
+        (lambda X: X[:, None], ["tangent"]),
+        (lambda X: np.ones((len(X), 2, 4)), ["tangent 1", "tangent 2"]),
+        (np.ones((3, 1, 4)), ["tangent"]),
         (FeatureTangents([3, 0]), ["x3", "x0"]),
         (
             TangentUnion(
                 [("image", ImageTangents((2, 2), "scaling")), ("own", lambda X: X[:, None])]
             ),
-            ["image__scaling", "own__τ"],
+            ["image__scaling", "own"],
         ),
     ],
 )
@@ -164,9 +164,21 @@ def test_columns_of_a_frame():
     X = pd.DataFrame(np.eye(2, 3), columns=["length", "width", "age"])
     tangents = FeatureTangents("age", groups=[["length", "width"]], directions={"length": -0.5})
     display = TangentDisplay.from_tangents(tangents, X)
-    assert display.names == ["age", "length + width", "-0.5 length"]
+    assert display.names == tangents.tangent_names(X)
     assert [text.get_text() for text in display.axes_[-1, 0].get_xticklabels()] == list(X.columns)
     assert TangentDisplay.from_tangents(tangents, X, names=list("abc")).names == ["a", "b", "c"]
+
+
+def test_a_union_moves_if_all_of_it_does():
+    X = np.random.default_rng(0).random((1, 4))
+    still = TangentUnion(
+        [("image", ImageTangents((2, 2), "contrast")), ("own", lambda X: X[:, None])]
+    )
+    assert TangentDisplay.from_tangents(still, X).moved is None
+    moving = TangentUnion(
+        [("image", ImageTangents((2, 2), "contrast")), ("each", FeatureTangents([0]))]
+    )
+    assert TangentDisplay.from_tangents(moving, X).moved is not None
 
 
 def test_axes_that_are_given():
