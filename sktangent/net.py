@@ -193,6 +193,7 @@ class TangentPropNet(skorch.NeuralNet):
             kwargs["batch_size"] = len(dataset)
         if iterator is make_batches:
             kwargs["device"] = self.device
+            kwargs["n_projections"] = self.n_projections if training else None
         return iterator(dataset, **kwargs)
 
     def infer(self, x, **fit_params) -> Tensor:

@@ -398,7 +398,7 @@ class_weight : dict, "balanced", list of dict or None, default=None
         return LabelNet(
             module,
             decide=more_probable_than_not if self._multilabel else most_probable,
-            classes=range(self._n_outputs),
+            classes=range(len(self.classes_)),
             predict_nonlinearity=torch.sigmoid if self._multilabel else _softmax,
             **params,
         )

@@ -89,6 +89,11 @@ class TangentRows:
         d = (d / units.target_scale).astype(d.dtype)
         return {"tangents": _scaled(V, scale), "derivatives": _scaled(d, scale)}
 
+    def is_view(self, V: np.ndarray) -> bool:
+        """Tell whether some samples' tangents lie, each in one piece, in the array as given."""
+        is_given = isinstance(self._source, np.ndarray) and np.may_share_memory(V, self._source)
+        return is_given and V[0].flags.c_contiguous
+
     def _raw(self, rows: slice | np.ndarray) -> tuple[np.ndarray, object]:
         if callable(self._source):
             return compute_tangents(self._source, self._X[rows])

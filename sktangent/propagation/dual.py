@@ -140,6 +140,11 @@ class Dual(torch.Tensor):
         source._aliases.add(source, self)
         return self
 
+    def note_memory_of(self, source: Dual) -> None:
+        """Note that this value's samples share the memory of those of ``source``, if they do."""
+        if _share_memory(self.primal, source.primal):
+            self.view_of(source)
+
     def assign(self, value: Dual) -> Dual:
         """Become ``value``, and let every view of this value see it, as in-place functions do."""
         if value.primal.shape != self.primal.shape:
@@ -148,12 +153,12 @@ class Dual(torch.Tensor):
                 f"shape {tuple(self.primal.shape)}."
             )
         dtype = self.primal.dtype
-        if not self.is_shared():
+        if not self.is_shared(value):
             self.primal, self.tangents = value.primal.to(dtype), value.tangents.to(dtype)
             return self
         self._aliases.check()
         self.primal.copy_(value.primal)
-        if self._aliases.others(self):
+        if self._aliases.others(self, value):
             self.tangents.copy_(value.tangents)
         else:
             self.tangents = value.tangents.to(dtype)
@@ -166,9 +171,11 @@ class Dual(torch.Tensor):
         self._aliases.exposed = True
         return self.primal
 
-    def is_shared(self) -> bool:
-        """Tell whether another value, or a constant, may share this one's memory."""
-        return self._aliases is not None and (self._aliases.exposed or self._aliases.others(self))
+    def is_shared(self, *but: Dual) -> bool:
+        """Tell whether a value other than some, or a constant, may share this one's memory."""
+        return self._aliases is not None and (
+            self._aliases.exposed or self._aliases.others(self, *but)
+        )
 
 
 class _Aliases:
@@ -188,8 +195,10 @@ class _Aliases:
         self._members.append(weakref.ref(view))
         view._aliases = self
 
-    def others(self, member: Dual) -> bool:
-        return any(other() is not None and other() is not member for other in self._members)
+    def others(self, *members: Dual) -> bool:
+        known = set(map(id, members))
+        living = (other() for other in self._members)
+        return any(other is not None and id(other) not in known for other in living)
 
     def check(self) -> None:
         if not self._consistent:
@@ -385,7 +394,7 @@ def _custom_function() -> str:
             kind = type(context).__name__.removesuffix("Backward")
             return kind if is_context else forwards[frame.f_code]
         frame = frame.f_back
-    return "(of unknown name)"
+    return "that returns its input"
 
 
 def _code(forward: Callable) -> object:
