@@ -1,0 +1,145 @@
+"""Images resampled by the cubic spline that their tangents differentiate, a whole batch at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sktangent._frames import spline_matrix
+
+if TYPE_CHECKING:
+    import torch
+
+# Coefficients beyond the frame: there the spline is the border's value up to 0.268 ** margin.
+_MARGIN = 12
+# Pixels worked on at once: more take memory anew, fewer take more calls.
+_CHUNK_PIXELS = 2**16
+
+
+def resample(planes: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """Look images up at the places that an affine map gives for each pixel.
+
+    Parameters
+    ----------
+    planes : ndarray of shape (n_samples, n_channels, height, width)
+        The images; beyond its border an image keeps the values of its outermost pixels.
+    maps : ndarray of shape (n_samples, 2, 3)
+        From (column, row, 1) of a pixel to the column and the row of the place.
+
+    Returns
+    -------
+    values : ndarray of shape (n_samples, n_channels, height, width)
+        In the dtype of the planes.
+    """
+    basis = _pixel_basis(*planes.shape[-2:], planes.dtype)
+    flat = maps.reshape(len(maps), 6).astype(planes.dtype)
+    return _in_chunks(planes, lambda rows: flat[rows] @ basis)
+
+
+def resample_near(planes: np.ndarray, to_right: np.ndarray, downwards: np.ndarray) -> np.ndarray:
+    """Look each plane up beside its pixels, at displacements of the shape of the planes."""
+    n_samples, n_channels, height, width = planes.shape
+    shape = (n_samples * n_channels, 1, height, width)
+    columns = to_right.reshape(shape) + np.arange(width, dtype=planes.dtype)
+    rows = downwards.reshape(shape) + np.arange(height, dtype=planes.dtype)[:, np.newaxis]
+    places = np.stack([columns, rows], axis=-1).reshape(len(columns), -1)
+    return _in_chunks(planes.reshape(shape), lambda chunk: places[chunk]).reshape(planes.shape)
+
+
+def _in_chunks(planes: np.ndarray, find_places: Callable[[slice], np.ndarray]) -> np.ndarray:
+    # Here, because the tangents must be usable, and quick to import, without torch.
+    import torch
+
+    values = np.empty(planes.shape, dtype=planes.dtype)
+    step = max(1, _CHUNK_PIXELS // planes[0].size)
+    for start in range(0, len(planes), step):
+        chunk = slice(start, start + step)
+        coefficients = _coefficients(torch.from_numpy(np.ascontiguousarray(planes[chunk])))
+        places = torch.from_numpy(find_places(chunk))
+        _look_up(coefficients, places, out=torch.from_numpy(values[chunk]))
+    return values
+
+
+def _coefficients(planes: torch.Tensor) -> torch.Tensor:
+    height, width = planes.shape[-2:]
+    along_rows = _tensor(spline_matrix(width, _MARGIN), planes.dtype)
+    return _tensor(spline_matrix(height, _MARGIN), planes.dtype) @ (planes @ along_rows.T)
+
+
+def _look_up(coefficients: torch.Tensor, places: torch.Tensor, out: torch.Tensor) -> None:
+    r"""Write the values of cubic B-splines at places into ``out``.
+
+    Along an axis, at a fraction t behind coefficient i, the four weights come in two pairs, and
+    each pair is one linear look-up: with :math:`g = (1 + 3t + 3t^2 - 2t^3) / 6`, :math:`1 - g`
+    of the value at :math:`i - (1 - t)^3 / (6 (1 - g))`, and g of that at
+    :math:`i + 1 + t^3 / (6 g)`. So a value is four bilinear look-ups.
+
+    Parameters
+    ----------
+    coefficients : tensor of shape (n_samples, n_channels, height, width) with their margins
+        The splines.
+    places : tensor of shape (n_samples, n_pixels * 2)
+        Column and row of each, in pixels of the frame; overwritten.
+    out : tensor of shape (n_samples, n_channels, *frame)
+        Where the values go.
+    """
+    import torch
+
+    scale, to_columns = _axes(*coefficients.shape[-2:], places.shape[1] // 2, places.dtype)
+    # Many small operations: each allocation spared counts.
+    places.add_(_MARGIN)
+    start = places.floor()
+    # With c = t - 1/2, g = 1/2 + c (3/4 - c²/3).
+    c = places.sub_(start).sub_(0.5)
+    odd = (c * c).mul_(-1 / 3).add_(0.75).mul_(c)
+    behind = (c + 0.5).pow_(3)
+    before = (0.5 - c).pow_(3)
+    weight = torch.add(odd, 0.5, out=c)
+    behind.div_(weight)
+    before.div_(odd.neg_().add_(0.5))
+    # From coefficients to the square from -1 to 1 that grid_sample knows.
+    start.mul_(scale).sub_(1)
+    near = before.mul_(scale).mul_(-1 / 6).add_(start)
+    far = behind.mul_(scale).mul_(1 / 6).add_(start).add_(scale)
+    apart = torch.sub(far, near, out=odd)
+    far_column = torch.addcmul(near, apart, to_columns, out=start)
+    far_row = torch.addcmul(far, apart, to_columns, value=-1, out=odd)
+
+    shape = (len(places), *out.shape[-2:], 2)
+    values = [
+        torch.nn.functional.grid_sample(
+            coefficients, corner.view(shape), padding_mode="border", align_corners=True
+        )
+        for corner in (near, far_column, far_row, far)
+    ]
+    along_columns, along_rows = weight.view(len(places), 1, *shape[1:]).unbind(-1)
+    upper = values[0].lerp_(values[1], along_columns)
+    torch.lerp(upper, values[2].lerp_(values[3], along_columns), along_rows, out=out)
+
+
+@lru_cache(maxsize=16)
+def _pixel_basis(height: int, width: int, dtype: np.dtype) -> np.ndarray:
+    """Return what turns the six numbers of a map into places, of shape (6, n_pixels * 2)."""
+    rows, columns = np.mgrid[:height, :width].reshape(2, -1).astype(np.float64)
+    basis = np.zeros((2, 3, height * width, 2))
+    for axis in range(2):
+        basis[axis, :, :, axis] = columns, rows, np.ones_like(rows)
+    return basis.reshape(6, -1).astype(dtype)
+
+
+@lru_cache(maxsize=16)
+def _axes(height: int, width: int, n_places: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+    """Return, for each coordinate of each place, its scale and whether it is of a column."""
+    import torch
+
+    scale = torch.tensor([2 / (width - 1), 2 / (height - 1)], dtype=dtype)
+    return scale.repeat(n_places), torch.tensor([1, 0], dtype=dtype).repeat(n_places)
+
+
+def _tensor(matrix: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
+    import torch
+
+    return torch.tensor(matrix, dtype=dtype)
