@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_array, validate_data
 
-from sktangent._checks import SAMPLES, check_count, check_names, check_nonnegative
+from sktangent._checks import SAMPLES, check_count, check_names, check_nonnegative, check_reach
 from sktangent.tangents._base import BaseTangents
-from sktangent.tangents._signals import differentiate, gaussian
+from sktangent.tangents._signals import differentiate, flow_back, gaussian, interpolate
 
 _DISPLACEMENTS = ("shift", "stretch", "warp")
 _ADDITIONS = ("offset", "slope", "curvature")
@@ -194,34 +196,104 @@ class SeriesTangents(BaseTangents):
         self.reference_ = np.asarray(self.reference) if given else X.mean(axis=0)
         return self
 
-    def _tangents(self, X: np.ndarray) -> np.ndarray:
+    def tangent_names(self, X: ArrayLike) -> list[str]:
+        """Name the transformation that each tangent belongs to; ``"warp"`` has several.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, *input_shape)
+            Ignored.
+
+        Returns
+        -------
+        names : list of str
+            One for each tangent.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``transforms`` or ``n_warps`` is not as described.
+        """
         names = check_names(self.transforms, _TRANSFORMS, "transforms")
-        sigma = check_nonnegative(self.smoothing, "smoothing")
         n_warps = check_count(self.n_warps, "n_warps")
+        return [name for name in names for _ in range(n_warps if name == "warp" else 1)]
+
+    def _tangents(self, X: np.ndarray) -> np.ndarray:
+        setting = self._setting(X)
+        n_tangents = len(setting.names)
+        V = np.empty((len(X), n_tangents, *X.shape[1:]), dtype=X.dtype)
+        tangents = V.reshape(len(X), n_tangents, *setting.signals.shape[1:])
+        for chunk in setting.chunks():
+            x = _blurred(setting.signals[chunk], setting.blur)
+            dx = setting.slopes(x)
+            for t, (name, pattern) in enumerate(setting.patterns()):
+                if name in _DISPLACEMENTS:
+                    np.multiply(dx, -pattern, out=tangents[chunk, t])
+                elif name in _ADDITIONS:
+                    tangents[chunk, t] = pattern
+                else:
+                    tangents[chunk, t] = x if name == "gain" else x - setting.intercepts(x)
+        return V
+
+    def _combine(self, X: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+        setting = self._setting(X)
+        V = np.empty((*coefficients.shape[:2], *X.shape[1:]), dtype=X.dtype)
+        combinations = V.reshape(*coefficients.shape[:2], *setting.signals.shape[1:])
+        coefficients = coefficients.astype(X.dtype)
+        displacements, additions = (setting.fields(kinds) for kinds in (_DISPLACEMENTS, _ADDITIONS))
+        for chunk in setting.chunks():
+            c, out = coefficients[chunk], combinations[chunk]
+            x = _blurred(setting.signals[chunk], setting.blur)[:, np.newaxis]
+            dx = setting.slopes(x[:, 0])
+            out[...] = (c @ additions)[:, :, np.newaxis]
+            if dx is not None:
+                out -= dx[:, np.newaxis] * (c @ displacements)[:, :, np.newaxis]
+            for t, name in enumerate(setting.names):
+                factors = c[:, :, t, np.newaxis, np.newaxis]
+                if name == "gain":
+                    out += factors * x
+                elif name == "scatter":
+                    out += factors * (x - setting.intercepts(x[:, 0])[:, np.newaxis])
+        return V
+
+    def _move(self, X: np.ndarray, amounts: np.ndarray) -> np.ndarray:
+        setting = self._setting(X)
+        for name in _DISPLACEMENTS:
+            chosen = amounts[:, [other == name for other in setting.names]]
+            check_reach(chosen, setting.signals.shape[-1], name)
+        smooth = _blurred(setting.signals, setting.blur)
+        moved = smooth
+        if not set(_DISPLACEMENTS).isdisjoint(setting.names):
+            moved = interpolate(moved, setting.positions, self._sources(setting, amounts))
+        for t, (name, pattern) in enumerate(setting.patterns()):
+            by = amounts[:, t, np.newaxis, np.newaxis].astype(X.dtype)
+            if name in _ADDITIONS:
+                moved = moved + by * pattern
+            elif name == "gain":
+                moved = np.exp(by) * moved
+            elif name == "scatter":
+                intercepts = setting.intercepts(moved)
+                moved = intercepts + np.exp(by) * (moved - intercepts)
+        # What the blur takes away has no part in the tangents, and stays where it is.
+        moved = moved if setting.blur is None else setting.signals + (moved - smooth)
+        return np.array(moved, dtype=X.dtype).reshape(X.shape)
+
+    def _sources(self, setting: _Setting, amounts: np.ndarray) -> np.ndarray:
+        """Return the positions that the content of moved signals came from, (n, length)."""
+        names = np.array(setting.names)
+        amounts = amounts.astype(setting.signals.dtype)
+        return flow_back(setting.positions, *(amounts[:, names == name] for name in _DISPLACEMENTS))
+
+    def _setting(self, X: np.ndarray) -> _Setting:
+        names = self.tangent_names(X)
+        sigma = check_nonnegative(self.smoothing, "smoothing")
         signals = _as_signals(X, check_count(self.n_channels, "n_channels"))
         positions = _check_positions(self.positions, signals.shape[-1])
         blur = gaussian(positions, sigma).astype(X.dtype) if sigma else None
-        patterns = _patterns(positions, n_warps, X.dtype)
         weights = self._intercept_weights(signals, blur) if "scatter" in names else None
+        return _Setting(names, signals, positions, blur, weights)
 
-        ends = np.cumsum([len(patterns.get(name, [None])) for name in names])
-        V = np.empty((len(X), ends[-1], *X.shape[1:]), dtype=X.dtype)
-        tangents = V.reshape(len(X), ends[-1], *signals.shape[1:])
-        step = max(1, _CHUNK_VALUES // signals[0].size)
-        for start in range(0, len(X), step):
-            chunk = slice(start, start + step)
-            x = _blurred(signals[chunk], blur)
-            dx = _slopes(x, positions) if set(names) & set(_DISPLACEMENTS) else None
-            for name, out in zip(names, np.split(tangents[chunk], ends[:-1], axis=1), strict=True):
-                if name in _DISPLACEMENTS:
-                    np.multiply(dx[:, np.newaxis], -patterns[name], out=out)
-                elif name in _ADDITIONS:
-                    out[...] = patterns[name]
-                else:
-                    out[:, 0] = x if name == "gain" else x - _intercepts(x, weights)
-        return V
-
-    def _intercept_weights(self, signals: np.ndarray, blur) -> np.ndarray:
+    def _intercept_weights(self, signals: np.ndarray, blur: csr_array | None) -> np.ndarray:
         """Return the w, for each channel, whose sum of w x is the intercept of x."""
         reference = self.reference if self.reference is not None else self._fitted_reference()
         reference = _check_reference(reference, signals.shape[1:])
@@ -240,6 +312,45 @@ class SeriesTangents(BaseTangents):
                 "takes the mean of X, or set reference."
             )
         return self.reference_
+
+
+@dataclass
+class _Setting:
+    """What the parameters say about some signals, of shape (n_samples, n_channels, length)."""
+
+    names: list[str]
+    signals: np.ndarray
+    positions: np.ndarray
+    blur: csr_array | None
+    intercept_weights: np.ndarray | None
+
+    def chunks(self) -> Iterator[slice]:
+        step = max(1, _CHUNK_VALUES // self.signals[0].size)
+        return (slice(start, start + step) for start in range(0, len(self.signals), step))
+
+    def slopes(self, x: np.ndarray) -> np.ndarray | None:
+        """Return the slopes of signals, if a displacement needs them."""
+        moves = not set(_DISPLACEMENTS).isdisjoint(self.names)
+        return _slopes(x, self.positions) if moves else None
+
+    def intercepts(self, x: np.ndarray) -> np.ndarray:
+        # In double precision: the weights of a flat reference nearly cancel.
+        intercepts = np.einsum("ncl,cl->nc", x, self.intercept_weights, dtype=np.float64)
+        return intercepts[..., np.newaxis].astype(x.dtype)
+
+    def patterns(self) -> Iterator[tuple[str, np.ndarray | None]]:
+        """Yield, for each tangent, its name, and its displacement or addition if it is one."""
+        by_name = _patterns(self.positions, self.names.count("warp"), self.signals.dtype)
+        rows = {name: iter(pattern) for name, pattern in by_name.items()}
+        return ((name, next(rows[name]) if name in rows else None) for name in self.names)
+
+    def fields(self, kinds: Sequence[str]) -> np.ndarray:
+        """Return the patterns of some kinds, zero for others, (n_tangents, length)."""
+        fields = np.zeros((len(self.names), self.signals.shape[-1]), dtype=self.signals.dtype)
+        for field, (name, pattern) in zip(fields, self.patterns(), strict=True):
+            if name in kinds:
+                field[...] = pattern[0]
+        return fields
 
 
 def _as_signals(X: np.ndarray, n_channels: int) -> np.ndarray:
@@ -305,7 +416,7 @@ def _patterns(positions: np.ndarray, n_warps: int, dtype: np.dtype) -> dict[str,
     return {name: np.atleast_2d(row)[:, np.newaxis].astype(dtype) for name, row in rows.items()}
 
 
-def _blurred(signals: np.ndarray, blur) -> np.ndarray:
+def _blurred(signals: np.ndarray, blur: csr_array | None) -> np.ndarray:
     if blur is None:
         return signals
     rows = signals.reshape(-1, signals.shape[-1])
@@ -315,9 +426,3 @@ def _blurred(signals: np.ndarray, blur) -> np.ndarray:
 def _slopes(signals: np.ndarray, positions: np.ndarray) -> np.ndarray:
     rows = signals.reshape(-1, signals.shape[-1])
     return differentiate(rows, positions).reshape(signals.shape)
-
-
-def _intercepts(signals: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    # In double precision: the weights of a flat reference nearly cancel.
-    intercepts = np.einsum("ncl,cl->nc", signals, weights, dtype=np.float64)
-    return intercepts[..., np.newaxis].astype(signals.dtype)
