@@ -41,10 +41,10 @@ class BaseTangents(BaseEstimator):
         return self._tangents(check_samples(X, self))
 
     def move(self, X: ArrayLike, amounts: ArrayLike) -> np.ndarray:
-        """Move samples along their orbits, each by amounts of its own.
+        r"""Move samples along their orbits, each by amounts of its own.
 
         The derivative by the amounts, at zero, is the tangents: for small amounts a the moved
-        sample is :math:`x + \\sum_t a_t \\tau_t`.
+        sample is :math:`x + \sum_t a_t \tau_t`.
 
         Parameters
         ----------
@@ -71,7 +71,7 @@ class BaseTangents(BaseEstimator):
         return self._move(X, check_multipliers(amounts, shape, "amounts"))
 
     def combine(self, X: ArrayLike, coefficients: ArrayLike) -> np.ndarray:
-        """Compute linear combinations of tangent vectors, :math:`\\sum_t c_{kt} \\tau_t`.
+        r"""Compute linear combinations of tangent vectors, :math:`\sum_t c_{kt} \tau_t`.
 
         Parameters
         ----------
@@ -118,13 +118,13 @@ class BaseTangents(BaseEstimator):
         raise NotImplementedError(f"{type(self).__name__} does not define _tangents.")
 
     def _move(self, X: np.ndarray, amounts: np.ndarray) -> np.ndarray:
-        return X + combined(self._tangents(X), amounts[:, np.newaxis])[:, 0]
+        return X + linear_combinations(self._tangents(X), amounts[:, np.newaxis])[:, 0]
 
     def _combine(self, X: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
-        return combined(self._tangents(X), coefficients)
+        return linear_combinations(self._tangents(X), coefficients)
 
 
-def combined(V: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+def linear_combinations(V: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
     """Return combinations (n, k, *input_shape) of tangents V (n, n_tangents, *input_shape)."""
     flat = V.reshape(*V.shape[:2], -1)
     return (coefficients.astype(V.dtype) @ flat).reshape(*coefficients.shape[:2], *V.shape[2:])

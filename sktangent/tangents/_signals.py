@@ -91,7 +91,9 @@ def interpolate(signals: np.ndarray, positions: np.ndarray, places: np.ndarray) 
     step = np.diff(knots)[left]
     t = ((places - knots[left]) / step)[:, np.newaxis].astype(signals.dtype)
     step, left = step[:, np.newaxis].astype(signals.dtype), left[:, np.newaxis]
-    value, slope = ([np.take_along_axis(a, left + i, -1) for i in (0, 1)] for a in (signals, slopes))
+    value, slope = (
+        [np.take_along_axis(a, left + i, -1) for i in (0, 1)] for a in (signals, slopes)
+    )
     rise = value[1] - value[0]
     bend = t * (1 - t) * ((1 - t) * (step * slope[0] - rise) - t * (step * slope[1] - rise))
     return value[0] + t * rise + bend

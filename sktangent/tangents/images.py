@@ -62,14 +62,21 @@ class ImageTangents(BaseTangents):
     ``contrast``            :math:`I - \bar I`         departs more from its mean
     ======================= ========================== =========================================
 
+    ``move`` goes as far as it is told. The affine generators of a sample, each times its amount,
+    add up to one matrix A on :math:`(u, v, 1)`; the content moves by :math:`e^A` and is looked
+    up, once, where it came from, at :math:`e^{-A} (u, v, 1)`. So moving by a and then by b along
+    one generator is moving by a + b. Changes of intensity follow, in the order of ``transforms``:
+    thickening looks the image up at :math:`p + a \nabla I(p)`, brightness adds a, and contrast
+    multiplies the departure from the mean by :math:`e^a`.
+
     The first six span the affine maps of the plane. Their unit is a displacement of one pixel,
     which turning and stretching reach at the outermost pixels of the longer side; with
     :math:`r = (\max(\text{height}, \text{width}) - 1) / 2` a unit of rotation is :math:`1/r`
     radians, and a unit of scaling a growth by :math:`1/r`. Thickening moves each place of the
     image by its slope, in intensity per pixel: it is quadratic in the image, so scale the
     intensities to about [0, 1] beforehand to have displacements of about a pixel. A unit of
-    brightness is one unit of intensity; a unit of contrast doubles the departure from the mean
-    :math:`\bar I` of the image over all pixels and channels.
+    brightness is one unit of intensity; a hundredth of a unit of contrast raises by a hundredth the
+    departure from the mean :math:`\bar I` of the image over all pixels and channels.
 
     Parameters
     ----------
@@ -100,13 +107,18 @@ class ImageTangents(BaseTangents):
 
     Beyond the border an image keeps the values of its outermost pixels, first for
     the blur and then for the spline. Where an image goes on behind the border, the error that
-    the spline makes there shrinks about fourfold with every pixel inwards.
+    the spline makes there shrinks about fourfold with every pixel inwards. ``move`` resamples by
+    that same spline, and so brings the border's values in from outside. Shifts by whole pixels
+    are exact; opposite moves undo each other as far as the spline is the image, and what has
+    not left the frame. An amount that would carry the content across the whole frame is refused;
+    of rotation, one of more than a whole turn.
 
     A tangent is the derivative of what the model sees. Sharp strokes follow their tangent for a
     fraction of a pixel only, so blur the images that the model sees
     (:class:`~sktangent.preprocessing.GaussianBlur` in front of the estimator) and leave
     ``smoothing`` at 0. With ``smoothing`` the tangents are smooth and the images stay sharp,
-    which makes them derivatives of other images than the model's.
+    which makes them derivatives of other images than the model's; ``move`` then carries the
+    blurred image along and leaves in place what the blur took away, as the tangents say.
 
     Integer and boolean images are computed in float64.
 
@@ -135,6 +147,13 @@ class ImageTangents(BaseTangents):
     (1, 1, 28, 28)
     >>> float(shift[0, 0, 14, 14].round(6))
     -2.0
+
+    A quarter of a turn is :math:`13.5 \cdot \pi / 2` units of a frame of 28 pixels:
+
+    >>> import numpy as np
+    >>> turned = ImageTangents((28, 28), "rotation").move([ramp], [[13.5 * np.pi / 2]])
+    >>> bool(np.allclose(turned[0], np.rot90(ramp)))
+    True
     """
 
     def __init__(

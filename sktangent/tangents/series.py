@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -14,13 +13,10 @@ from sklearn.utils.validation import check_array, validate_data
 
 from sktangent._checks import SAMPLES, check_count, check_names, check_nonnegative, check_reach
 from sktangent.tangents._base import BaseTangents
-from sktangent.tangents._signals import differentiate, flow_back, gaussian, interpolate
+from sktangent.tangents._setting import ADDITIONS, DISPLACEMENTS, SignalSetting, blurred
+from sktangent.tangents._signals import flow_back, gaussian, interpolate
 
-_DISPLACEMENTS = ("shift", "stretch", "warp")
-_ADDITIONS = ("offset", "slope", "curvature")
-_TRANSFORMS = (*_DISPLACEMENTS, *_ADDITIONS, "gain", "scatter")
-# Values worked on at once: a few arrays of this size stay in a processor's cache.
-_CHUNK_VALUES = 2**15
+_TRANSFORMS = (*DISPLACEMENTS, *ADDITIONS, "gain", "scatter")
 
 
 class SeriesTangents(BaseTangents):
@@ -44,22 +40,27 @@ class SeriesTangents(BaseTangents):
     ``offset``    :math:`1`                    is higher by a, everywhere
     ``slope``     :math:`u`                    is tilted, up at its end
     ``curvature`` :math:`(3 u^2 - 1) / 2`      is bent, up at both ends
-    ``gain``      :math:`x`                    is multiplied by 1 + a
-    ``scatter``   :math:`x - \alpha(x)`        is multiplied by 1 + a about the offset that
+    ``gain``      :math:`x`                    is multiplied by :math:`e^a`
+    ``scatter``   :math:`x - \alpha(x)`        is multiplied by :math:`e^a` about the offset that
                                                scatter correction finds in it
     ============= ============================ ================================================
 
     The unit of the first three is a displacement of one sample step: everywhere, at both ends,
     and where the sine is one. The unit of the next three is one unit of the signal: everywhere
     or at the ends. They are the first three Legendre polynomials, which do not lean on one
-    another, and span the parabolic baselines. A unit of gain doubles the signal, and one of
-    scatter its departure from :math:`\alpha`.
+    another, and span the parabolic baselines. A hundredth of a unit of gain raises the signal by a
+    hundredth, and of scatter its departure from :math:`\alpha`.
+
+    ``move`` goes as far as it is told. The displacements add up to one velocity,
+    :math:`g = \sum_t a_t g_t`, by which the content flows for a unit of time; the moved
+    signal is looked up, once, where its content came from. What the other transformations do
+    to intensities follows, in the order of ``transforms``.
 
     Multiplicative scatter correction [1]_ fits :math:`x \approx \alpha + \beta r` to a
     spectrum by least squares, r being a reference, and goes on with
     :math:`(x - \alpha) / \beta`. Two changes of x leave that result as it is: of
     :math:`\alpha`, by ``offset``, and of :math:`\beta` with :math:`\alpha` kept,
-    :math:`T_a(x) = \alpha + (1 + a) (x - \alpha)`, by ``scatter``. With the tangents of both a
+    :math:`T_a(x) = \alpha + e^a (x - \alpha)`, by ``scatter``. With the tangents of both a
     model learns to do without the correction. Adding ``slope`` and ``curvature`` goes as far as
     its extension by a baseline [2]_.
 
@@ -108,12 +109,16 @@ class SeriesTangents(BaseTangents):
     equal steps their error on a wave of angular frequency ω per sample is ω⁴/180 of the slope.
     Beyond its ends a signal keeps its last value, first for the blur and then for the spline.
     Where the true signal goes on differently, the error that this makes shrinks about fourfold
-    with every sample inwards.
+    with every sample inwards. ``move`` resamples by that same spline, and brings the last value in
+    from beyond an end. Opposite moves undo each other as far as the spline is the signal, and
+    what has not left the frame.
 
     A tangent is the derivative of what the model sees. Sharp or noisy signals follow their
     tangent for a fraction of a sample only. So smooth the signals that the model sees, and
     leave ``smoothing`` at 0: :class:`~sktangent.preprocessing.GaussianBlur` with
-    ``image_shape=(1, length)`` does what ``smoothing`` does at equal steps.
+    ``image_shape=(1, length)`` does what ``smoothing`` does at equal steps. With ``smoothing``,
+    ``move`` carries the blurred signal along and leaves in place what the blur took away, as
+    the tangents say.
 
     References
     ----------
@@ -142,6 +147,12 @@ class SeriesTangents(BaseTangents):
     >>> print(f"{abs(moved - bump).max():.4f} {abs(moved - bump - 0.5 * V[0, 0]).max():.4f}")
     0.0379 0.0020
 
+    Moved by ten, which its tangent is too short for:
+
+    >>> moved = SeriesTangents("shift").move(bump[np.newaxis], [[10.0]])[0]
+    >>> bool(np.allclose(moved, np.exp(-0.5 * ((t - 60) / 8) ** 2), atol=1e-6))
+    True
+
     A spectrum on a parabolic baseline, with a gain, sampled at unequal wavelengths:
 
     >>> baseline = SeriesTangents(
@@ -156,7 +167,7 @@ class SeriesTangents(BaseTangents):
 
     def __init__(
         self,
-        transforms: str | Sequence[str] = _DISPLACEMENTS,
+        transforms: str | Sequence[str] = DISPLACEMENTS,
         smoothing: float = 0.0,
         positions: ArrayLike | None = None,
         n_warps: int = 3,
@@ -224,12 +235,12 @@ class SeriesTangents(BaseTangents):
         V = np.empty((len(X), n_tangents, *X.shape[1:]), dtype=X.dtype)
         tangents = V.reshape(len(X), n_tangents, *setting.signals.shape[1:])
         for chunk in setting.chunks():
-            x = _blurred(setting.signals[chunk], setting.blur)
+            x = blurred(setting.signals[chunk], setting.blur)
             dx = setting.slopes(x)
             for t, (name, pattern) in enumerate(setting.patterns()):
-                if name in _DISPLACEMENTS:
+                if name in DISPLACEMENTS:
                     np.multiply(dx, -pattern, out=tangents[chunk, t])
-                elif name in _ADDITIONS:
+                elif name in ADDITIONS:
                     tangents[chunk, t] = pattern
                 else:
                     tangents[chunk, t] = x if name == "gain" else x - setting.intercepts(x)
@@ -240,10 +251,10 @@ class SeriesTangents(BaseTangents):
         V = np.empty((*coefficients.shape[:2], *X.shape[1:]), dtype=X.dtype)
         combinations = V.reshape(*coefficients.shape[:2], *setting.signals.shape[1:])
         coefficients = coefficients.astype(X.dtype)
-        displacements, additions = (setting.fields(kinds) for kinds in (_DISPLACEMENTS, _ADDITIONS))
+        displacements, additions = (setting.fields(kinds) for kinds in (DISPLACEMENTS, ADDITIONS))
         for chunk in setting.chunks():
             c, out = coefficients[chunk], combinations[chunk]
-            x = _blurred(setting.signals[chunk], setting.blur)[:, np.newaxis]
+            x = blurred(setting.signals[chunk], setting.blur)[:, np.newaxis]
             dx = setting.slopes(x[:, 0])
             out[...] = (c @ additions)[:, :, np.newaxis]
             if dx is not None:
@@ -258,16 +269,16 @@ class SeriesTangents(BaseTangents):
 
     def _move(self, X: np.ndarray, amounts: np.ndarray) -> np.ndarray:
         setting = self._setting(X)
-        for name in _DISPLACEMENTS:
+        for name in DISPLACEMENTS:
             chosen = amounts[:, [other == name for other in setting.names]]
             check_reach(chosen, setting.signals.shape[-1], name)
-        smooth = _blurred(setting.signals, setting.blur)
+        smooth = blurred(setting.signals, setting.blur)
         moved = smooth
-        if not set(_DISPLACEMENTS).isdisjoint(setting.names):
+        if not set(DISPLACEMENTS).isdisjoint(setting.names):
             moved = interpolate(moved, setting.positions, self._sources(setting, amounts))
         for t, (name, pattern) in enumerate(setting.patterns()):
             by = amounts[:, t, np.newaxis, np.newaxis].astype(X.dtype)
-            if name in _ADDITIONS:
+            if name in ADDITIONS:
                 moved = moved + by * pattern
             elif name == "gain":
                 moved = np.exp(by) * moved
@@ -278,26 +289,26 @@ class SeriesTangents(BaseTangents):
         moved = moved if setting.blur is None else setting.signals + (moved - smooth)
         return np.array(moved, dtype=X.dtype).reshape(X.shape)
 
-    def _sources(self, setting: _Setting, amounts: np.ndarray) -> np.ndarray:
+    def _sources(self, setting: SignalSetting, amounts: np.ndarray) -> np.ndarray:
         """Return the positions that the content of moved signals came from, (n, length)."""
         names = np.array(setting.names)
         amounts = amounts.astype(setting.signals.dtype)
-        return flow_back(setting.positions, *(amounts[:, names == name] for name in _DISPLACEMENTS))
+        return flow_back(setting.positions, *(amounts[:, names == name] for name in DISPLACEMENTS))
 
-    def _setting(self, X: np.ndarray) -> _Setting:
+    def _setting(self, X: np.ndarray) -> SignalSetting:
         names = self.tangent_names(X)
         sigma = check_nonnegative(self.smoothing, "smoothing")
         signals = _as_signals(X, check_count(self.n_channels, "n_channels"))
         positions = _check_positions(self.positions, signals.shape[-1])
         blur = gaussian(positions, sigma).astype(X.dtype) if sigma else None
         weights = self._intercept_weights(signals, blur) if "scatter" in names else None
-        return _Setting(names, signals, positions, blur, weights)
+        return SignalSetting(names, signals, positions, blur, weights)
 
     def _intercept_weights(self, signals: np.ndarray, blur: csr_array | None) -> np.ndarray:
         """Return the w, for each channel, whose sum of w x is the intercept of x."""
         reference = self.reference if self.reference is not None else self._fitted_reference()
         reference = _check_reference(reference, signals.shape[1:])
-        reference = _blurred(reference[np.newaxis], blur)[0]
+        reference = blurred(reference[np.newaxis], blur)[0]
         mean = reference.mean(axis=-1, keepdims=True)
         departure = reference - mean
         spread = (departure**2).sum(axis=-1, keepdims=True)
@@ -312,45 +323,6 @@ class SeriesTangents(BaseTangents):
                 "takes the mean of X, or set reference."
             )
         return self.reference_
-
-
-@dataclass
-class _Setting:
-    """What the parameters say about some signals, of shape (n_samples, n_channels, length)."""
-
-    names: list[str]
-    signals: np.ndarray
-    positions: np.ndarray
-    blur: csr_array | None
-    intercept_weights: np.ndarray | None
-
-    def chunks(self) -> Iterator[slice]:
-        step = max(1, _CHUNK_VALUES // self.signals[0].size)
-        return (slice(start, start + step) for start in range(0, len(self.signals), step))
-
-    def slopes(self, x: np.ndarray) -> np.ndarray | None:
-        """Return the slopes of signals, if a displacement needs them."""
-        moves = not set(_DISPLACEMENTS).isdisjoint(self.names)
-        return _slopes(x, self.positions) if moves else None
-
-    def intercepts(self, x: np.ndarray) -> np.ndarray:
-        # In double precision: the weights of a flat reference nearly cancel.
-        intercepts = np.einsum("ncl,cl->nc", x, self.intercept_weights, dtype=np.float64)
-        return intercepts[..., np.newaxis].astype(x.dtype)
-
-    def patterns(self) -> Iterator[tuple[str, np.ndarray | None]]:
-        """Yield, for each tangent, its name, and its displacement or addition if it is one."""
-        by_name = _patterns(self.positions, self.names.count("warp"), self.signals.dtype)
-        rows = {name: iter(pattern) for name, pattern in by_name.items()}
-        return ((name, next(rows[name]) if name in rows else None) for name in self.names)
-
-    def fields(self, kinds: Sequence[str]) -> np.ndarray:
-        """Return the patterns of some kinds, zero for others, (n_tangents, length)."""
-        fields = np.zeros((len(self.names), self.signals.shape[-1]), dtype=self.signals.dtype)
-        for field, (name, pattern) in zip(fields, self.patterns(), strict=True):
-            if name in kinds:
-                field[...] = pattern[0]
-        return fields
 
 
 def _as_signals(X: np.ndarray, n_channels: int) -> np.ndarray:
@@ -398,31 +370,3 @@ def _check_reference(reference: ArrayLike, shape: tuple[int, int]) -> np.ndarray
             f"got {reference.shape}."
         )
     return reference.reshape(shape)
-
-
-def _patterns(positions: np.ndarray, n_warps: int, dtype: np.dtype) -> dict[str, np.ndarray]:
-    """Return, by name, displacements and additions of shape (n_tangents, 1, length)."""
-    s = positions / positions[-1]
-    u = 2 * s - 1
-    modes = np.arange(1, n_warps + 1)[:, np.newaxis]
-    rows = {
-        "shift": np.ones_like(u),
-        "stretch": u,
-        "warp": np.sin(np.pi * modes * s),
-        "offset": np.ones_like(u),
-        "slope": u,
-        "curvature": (3 * u**2 - 1) / 2,
-    }
-    return {name: np.atleast_2d(row)[:, np.newaxis].astype(dtype) for name, row in rows.items()}
-
-
-def _blurred(signals: np.ndarray, blur: csr_array | None) -> np.ndarray:
-    if blur is None:
-        return signals
-    rows = signals.reshape(-1, signals.shape[-1])
-    return np.ascontiguousarray((blur @ rows.T).T).reshape(signals.shape)
-
-
-def _slopes(signals: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    rows = signals.reshape(-1, signals.shape[-1])
-    return differentiate(rows, positions).reshape(signals.shape)
