@@ -27,30 +27,38 @@ def resample(planes: np.ndarray, maps: np.ndarray) -> np.ndarray:
     planes : ndarray of shape (n_samples, n_channels, height, width)
         The images; beyond its border an image keeps the values of its outermost pixels.
     maps : ndarray of shape (n_samples, 2, 3)
-        From (column, row, 1) of a pixel to the column and the row of the place.
+        From (x, y, 1) of a pixel to x and y of the place, in pixels from the centre of the frame,
+        to the right and downwards.
 
     Returns
     -------
     values : ndarray of shape (n_samples, n_channels, height, width)
         In the dtype of the planes.
     """
-    basis = _pixel_basis(*planes.shape[-2:], planes.dtype)
-    flat = maps.reshape(len(maps), 6).astype(planes.dtype)
-    return _in_chunks(planes, lambda rows: flat[rows] @ basis)
+    # Here, because the tangents must be usable, and quick to import, without torch.
+    import torch
+
+    flat = torch.from_numpy(maps.reshape(len(maps), 6).astype(planes.dtype))
+    basis = _pixel_basis(*planes.shape[-2:], flat.dtype)
+    return _in_chunks(planes, lambda chunk: flat[chunk] @ basis)
 
 
 def resample_near(planes: np.ndarray, to_right: np.ndarray, downwards: np.ndarray) -> np.ndarray:
     """Look each plane up beside its pixels, at displacements of the shape of the planes."""
+    import torch
+
     n_samples, n_channels, height, width = planes.shape
     shape = (n_samples * n_channels, 1, height, width)
-    columns = to_right.reshape(shape) + np.arange(width, dtype=planes.dtype)
-    rows = downwards.reshape(shape) + np.arange(height, dtype=planes.dtype)[:, np.newaxis]
-    places = np.stack([columns, rows], axis=-1).reshape(len(columns), -1)
-    return _in_chunks(planes.reshape(shape), lambda chunk: places[chunk]).reshape(planes.shape)
+    displacements = np.stack([to_right, downwards], axis=-1).reshape(shape[0], -1)
+    stay = torch.tensor([1.0, 0, 0, 0, 1, 0], dtype=torch.from_numpy(displacements).dtype)
+    pixels = stay @ _pixel_basis(height, width, stay.dtype)
+    moved = _in_chunks(
+        planes.reshape(shape), lambda chunk: torch.from_numpy(displacements[chunk]) + pixels
+    )
+    return moved.reshape(planes.shape)
 
 
-def _in_chunks(planes: np.ndarray, find_places: Callable[[slice], np.ndarray]) -> np.ndarray:
-    # Here, because the tangents must be usable, and quick to import, without torch.
+def _in_chunks(planes: np.ndarray, find_places: Callable[[slice], torch.Tensor]) -> np.ndarray:
     import torch
 
     values = np.empty(planes.shape, dtype=planes.dtype)
@@ -58,8 +66,7 @@ def _in_chunks(planes: np.ndarray, find_places: Callable[[slice], np.ndarray]) -
     for start in range(0, len(planes), step):
         chunk = slice(start, start + step)
         coefficients = _coefficients(torch.from_numpy(np.ascontiguousarray(planes[chunk])))
-        places = torch.from_numpy(find_places(chunk))
-        _look_up(coefficients, places, out=torch.from_numpy(values[chunk]))
+        _look_up(coefficients, find_places(chunk), out=torch.from_numpy(values[chunk]))
     return values
 
 
@@ -82,15 +89,15 @@ def _look_up(coefficients: torch.Tensor, places: torch.Tensor, out: torch.Tensor
     coefficients : tensor of shape (n_samples, n_channels, height, width) with their margins
         The splines.
     places : tensor of shape (n_samples, n_pixels * 2)
-        Column and row of each, in pixels of the frame; overwritten.
+        x and y of each, in pixels from the centre; overwritten.
     out : tensor of shape (n_samples, n_channels, *frame)
         Where the values go.
     """
     import torch
 
-    scale, to_columns = _axes(*coefficients.shape[-2:], places.shape[1] // 2, places.dtype)
+    scale, to_columns, centre = _axes(*coefficients.shape[-2:], places.shape[1], places.dtype)
     # Many small operations: each allocation spared counts.
-    places.add_(_MARGIN)
+    places.add_(centre)
     start = places.floor()
     # With c = t - 1/2, g = 1/2 + c (3/4 - c²/3).
     c = places.sub_(start).sub_(0.5)
@@ -121,22 +128,23 @@ def _look_up(coefficients: torch.Tensor, places: torch.Tensor, out: torch.Tensor
 
 
 @lru_cache(maxsize=16)
-def _pixel_basis(height: int, width: int, dtype: np.dtype) -> np.ndarray:
+def _pixel_basis(height: int, width: int, dtype: torch.dtype) -> torch.Tensor:
     """Return what turns the six numbers of a map into places, of shape (6, n_pixels * 2)."""
-    rows, columns = np.mgrid[:height, :width].reshape(2, -1).astype(np.float64)
+    y, x = np.mgrid[:height, :width].reshape(2, -1) - np.array(
+        [[(height - 1) / 2], [(width - 1) / 2]]
+    )
     basis = np.zeros((2, 3, height * width, 2))
     for axis in range(2):
-        basis[axis, :, :, axis] = columns, rows, np.ones_like(rows)
-    return basis.reshape(6, -1).astype(dtype)
+        basis[axis, :, :, axis] = x, y, np.ones_like(x)
+    return _tensor(basis.reshape(6, -1), dtype)
 
 
 @lru_cache(maxsize=16)
-def _axes(height: int, width: int, n_places: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
-    """Return, for each coordinate of each place, its scale and whether it is of a column."""
-    import torch
-
-    scale = torch.tensor([2 / (width - 1), 2 / (height - 1)], dtype=dtype)
-    return scale.repeat(n_places), torch.tensor([1, 0], dtype=dtype).repeat(n_places)
+def _axes(height: int, width: int, n_values: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+    """Return, for each coordinate of each place, its scale, whether it is x, and the centre."""
+    sizes = np.array([width, height])
+    rows = (2 / (sizes - 1), [1, 0], (sizes - 1) / 2)
+    return tuple(_tensor(np.tile(row, n_values // 2), dtype) for row in rows)
 
 
 def _tensor(matrix: np.ndarray, dtype: torch.dtype) -> torch.Tensor:

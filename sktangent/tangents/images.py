@@ -302,22 +302,19 @@ def _sources(by_name: dict[str, np.ndarray], frame: ImageFrame) -> np.ndarray:
     Returns
     -------
     maps : ndarray of shape (n_samples, 2, 3)
-        In pixels: from (column, row, 1) to column and row.
+        From (x, y, 1) to x and y, in pixels from the centre.
     """
     # Here, because the tangents must be usable, and quick to import, without torch.
     import torch
 
-    n_samples = len(next(iter(by_name.values())))
-    generators = np.zeros((n_samples, 3, 3))
-    for name in by_name.keys() & _DISPLACEMENTS.keys():
-        for axis, components in enumerate(_linear_parts(name)):
-            generators[:, axis] += by_name[name][:, np.newaxis] * components
-    half = _half(frame)
-    exponentials = torch.linalg.matrix_exp(torch.from_numpy(-generators / half)).numpy()
-    to_pixels = np.array(
-        [[half, 0, (frame.width - 1) / 2], [0, half, (frame.height - 1) / 2], [0, 0, 1]]
-    )
-    return (to_pixels @ exponentials @ np.linalg.inv(to_pixels))[:, :2]
+    names = [name for name in by_name if name in _DISPLACEMENTS]
+    amounts = np.stack([by_name[name] for name in names], axis=1)
+    generators = np.zeros((len(amounts), 3, 3))
+    parts = np.stack([_linear_parts(name) for name in names])
+    generators[:, :2] = np.einsum("nt,tij->nij", amounts, parts) / -_half(frame)
+    maps = torch.linalg.matrix_exp(torch.from_numpy(generators)).numpy()[:, :2]
+    maps[:, :, 2] *= _half(frame)
+    return maps
 
 
 def _linear_parts(name: str) -> np.ndarray:
