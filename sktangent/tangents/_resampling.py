@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -95,25 +95,24 @@ def _look_up(coefficients: torch.Tensor, places: torch.Tensor, out: torch.Tensor
     """
     import torch
 
-    scale, to_columns, centre = _axes(*coefficients.shape[-2:], places.shape[1], places.dtype)
-    # Many small operations: each allocation spared counts.
-    places.add_(centre)
-    start = places.floor()
-    # With c = t - 1/2, g = 1/2 + c (3/4 - c²/3).
-    c = places.sub_(start).sub_(0.5)
-    odd = (c * c).mul_(-1 / 3).add_(0.75).mul_(c)
-    behind = (c + 0.5).pow_(3)
-    before = (0.5 - c).pow_(3)
-    weight = torch.add(odd, 0.5, out=c)
-    behind.div_(weight)
-    before.div_(odd.neg_().add_(0.5))
+    height, width = coefficients.shape[-2:]
+    axes = _axes(height, width, places.shape[1], places.dtype)
+    # Many small operations: each allocation and each pass spared counts.
+    centred = places.add_(axes.centre)
+    start = centred.round()
+    # t = c + 1/2; g = 1/2 + c (3/4 - c²/3).
+    c = centred.sub_(start)
+    odd = torch.rsub(c * c, 0.75, alpha=1 / 3).mul_(c)
+    weight = odd + 0.5
+    behind = (c + 0.5).pow_(3).div_(weight)
+    before = torch.rsub(c, 0.5).pow_(3).div_(torch.rsub(odd, 0.5))
     # From coefficients to the square from -1 to 1 that grid_sample knows.
-    start.mul_(scale).sub_(1)
-    near = before.mul_(scale).mul_(-1 / 6).add_(start)
-    far = behind.mul_(scale).mul_(1 / 6).add_(start).add_(scale)
+    start = torch.addcmul(axes.corner, start, axes.scale, out=start)
+    near = torch.addcmul(start, before, axes.sixth, value=-1, out=before)
+    far = torch.addcmul(start.add_(axes.scale), behind, axes.sixth, out=behind)
     apart = torch.sub(far, near, out=odd)
-    far_column = torch.addcmul(near, apart, to_columns, out=start)
-    far_row = torch.addcmul(far, apart, to_columns, value=-1, out=odd)
+    far_column = torch.addcmul(near, apart, axes.is_x, out=start)
+    far_row = torch.addcmul(far, apart, axes.is_x, value=-1, out=odd)
 
     shape = (len(places), *out.shape[-2:], 2)
     values = [
@@ -139,12 +138,22 @@ def _pixel_basis(height: int, width: int, dtype: torch.dtype) -> torch.Tensor:
     return _tensor(basis.reshape(6, -1), dtype)
 
 
+class _Axes(NamedTuple):
+    """Of each coordinate of each place, all of shape (n_pixels * 2,), in a frame with margins."""
+
+    centre: torch.Tensor  # the coefficient half a pixel before the centre of the frame
+    scale: torch.Tensor  # from coefficients to the square of grid_sample
+    sixth: torch.Tensor  # of the scale
+    corner: torch.Tensor  # where the square begins
+    is_x: torch.Tensor
+
+
 @lru_cache(maxsize=16)
-def _axes(height: int, width: int, n_values: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
-    """Return, for each coordinate of each place, its scale, whether it is x, and the centre."""
+def _axes(height: int, width: int, n_values: int, dtype: torch.dtype) -> _Axes:
     sizes = np.array([width, height])
-    rows = (2 / (sizes - 1), [1, 0], (sizes - 1) / 2)
-    return tuple(_tensor(np.tile(row, n_values // 2), dtype) for row in rows)
+    scale = 2 / (sizes - 1)
+    rows = (sizes / 2 - 1, scale, scale / 6, [-1, -1], [1, 0])
+    return _Axes(*(_tensor(np.tile(row, n_values // 2), dtype) for row in rows))
 
 
 def _tensor(matrix: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
