@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -310,14 +311,15 @@ def _sources(by_name: dict[str, np.ndarray], frame: ImageFrame) -> np.ndarray:
     names = [name for name in by_name if name in _DISPLACEMENTS]
     amounts = np.stack([by_name[name] for name in names], axis=1)
     generators = np.zeros((len(amounts), 3, 3))
-    parts = np.stack([_linear_parts(name) for name in names])
-    generators[:, :2] = np.einsum("nt,tij->nij", amounts, parts) / -_half(frame)
+    parts = np.stack([_linear_part(name) for name in names])
+    generators[:, :2] = np.tensordot(amounts, parts, 1) / -_half(frame)
     maps = torch.linalg.matrix_exp(torch.from_numpy(generators)).numpy()[:, :2]
     maps[:, :, 2] *= _half(frame)
     return maps
 
 
-def _linear_parts(name: str) -> np.ndarray:
+@lru_cache
+def _linear_part(name: str) -> np.ndarray:
     """Return the displacement's coefficients of (u, v, 1), to the right and downwards."""
     displacement = _DISPLACEMENTS[name]
     at_centre = np.array(displacement(0, 0))
