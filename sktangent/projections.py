@@ -5,13 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sktangent._randomness import generator_for
+
 
 def project(
     tangents: Tensor, derivatives: Tensor | None, n_projections: int
 ) -> tuple[Tensor, Tensor | None]:
     r"""Combine each sample's tangents, and the derivatives along them, with random signs.
 
-    With independent signs :math:`\varepsilon_{jt} = \pm1`, drawn from torch's global generator,
+    With independent signs :math:`\varepsilon_{jt} = \pm1`, drawn from the generator of the fit and
+    outside of fits from torch's global one,
 
     .. math::
 
@@ -71,7 +74,9 @@ def project(
     signs = torch.empty(
         n_samples, n_projections, n_tangents, dtype=tangents.dtype, device=tangents.device
     )
-    signs.bernoulli_().mul_(2).sub_(1).mul_(n_projections**-0.5)
+    signs.bernoulli_(generator=generator_for(signs.device)).mul_(2).sub_(1).mul_(
+        n_projections**-0.5
+    )
     if derivatives is not None:
         signs, derivatives = _project_derivatives(signs, derivatives)
     # the same tangents for every sample are one matrix, not one a sample
@@ -83,7 +88,12 @@ def project(
 def _project_derivatives(signs: Tensor, derivatives: Tensor) -> tuple[Tensor, Tensor]:
     """Combine derivatives, and leave the tangents out of which none is known."""
     known = ~derivatives.isnan()
-    outputs = torch.randint(derivatives.shape[2], signs.shape[:2], device=signs.device)
+    outputs = torch.randint(
+        derivatives.shape[2],
+        signs.shape[:2],
+        generator=generator_for(signs.device),
+        device=signs.device,
+    )
     chosen = known.transpose(1, 2).gather(1, outputs[:, :, None].expand_as(signs))
     alike = (known[:, None] == chosen[:, :, :, None]).all(2)
     signs = signs * chosen * alike.to(signs.dtype).mean(2, keepdim=True).rsqrt()

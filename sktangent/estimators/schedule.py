@@ -8,7 +8,7 @@ from numbers import Integral
 
 from sklearn.base import is_regressor
 
-from sktangent.estimators.training_rows import TangentRows
+from sktangent.estimators.tangent_rows import TangentRows
 from sktangent.training.optimizers import LBFGS
 
 _BATCH_SIZE = 200
@@ -20,7 +20,9 @@ _LBFGS_EPOCHS, _LBFGS_EPOCHS_WITH_DERIVATIVES, _LBFGS_PATIENCE = 100, 30, 25
 # very few samples, that tangents hold in place, or derivatives, as simulations give them
 _FEW_WITH_TANGENTS, _FEW_WITH_DERIVATIVES = 20, 1000
 _NOT_FOR_LBFGS = ("n_projections", "autocast")
-_MADE_FOR_ADAM = ("optimizer__", "iterator_train__")
+# what is said of steps, and of when to stop because of noise, is said of Adam
+_SAID_OF_ADAM = ("lr", "batch_size", "max_epochs", "n_iter_no_change")
+_PREFIXES_OF_ADAM = ("optimizer__", "iterator_train__")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Schedule:
         Samples in a batch.
     epochs : int
         Epochs, at most.
-    patience : int
+    patience : int or infinity
         Epochs without progress after which training ends.
     relative_tol : bool
         Whether progress is measured as a part of the loss.
@@ -47,7 +49,7 @@ class Schedule:
     lr: float
     batch_size: int
     epochs: int
-    patience: int
+    patience: float
     relative_tol: bool
 
 
@@ -100,9 +102,10 @@ def _choose_optimizer(estimator, n_samples: int, tangents: TangentRows | None, i
         is_regressor(estimator)
         and n_samples <= few
         and estimator.module is None  # which is known to be deterministic
-        and estimator.batch_size == "auto"
+        and all(getattr(estimator, name) == "auto" for name in _SAID_OF_ADAM)
+        and not estimator.early_stopping
         and all(getattr(estimator, name) is None for name in _NOT_FOR_LBFGS)
-        and not any(name.startswith(_MADE_FOR_ADAM) for name in vars(estimator))
+        and not any(name.startswith(_PREFIXES_OF_ADAM) for name in vars(estimator))
         and not incremental
     )
     return "lbfgs" if suits else "adam"

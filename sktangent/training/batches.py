@@ -12,6 +12,8 @@ import skorch.dataset
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from sktangent._randomness import generator_for
+
 
 class ComputedRows:
     """Arrays of which the rows are computed when a batch needs them.
@@ -69,8 +71,9 @@ class TensorBatches:
         Samples in a batch; the last one may have fewer.
     shuffle : bool, default=False
         Draw a new order for every pass. One batch that holds all samples is never reordered.
-    random_state : numpy.random.RandomState, default=None
-        Where orders come from; None: torch's global generator.
+    generator : torch.Generator, default=None
+        Where orders come from, on the CPU. None: the generator of the fit that runs, and outside of
+        fits torch's global one.
     device : str or torch.device, default="cpu"
         Where the tensors are kept.
 
@@ -94,7 +97,7 @@ class TensorBatches:
         y=None,
         batch_size: int = 128,
         shuffle: bool = False,
-        random_state: np.random.RandomState | None = None,
+        generator: torch.Generator | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
         self.n_samples = _common_length(X, y)
@@ -103,7 +106,7 @@ class TensorBatches:
         self.y = _to_device(y, device)
         self.batch_size = min(batch_size, max(self.n_samples, 1))
         self.shuffle = shuffle and self.batch_size < self.n_samples
-        self.random_state = random_state
+        self.generator = generator
         self.device = device
         if batch_size <= 0:
             raise ValueError(f"batch_size must be positive, got {batch_size}.")
@@ -131,10 +134,8 @@ class TensorBatches:
         return X, y
 
     def _order(self) -> torch.Tensor:
-        if self.random_state is None:
-            order = torch.randperm(self.n_samples)
-        else:
-            order = torch.from_numpy(self.random_state.permutation(self.n_samples))
+        generator = generator_for("cpu") if self.generator is None else self.generator
+        order = torch.randperm(self.n_samples, generator=generator)
         return order.to(self.device)
 
 
@@ -167,10 +168,9 @@ def make_batches(
     2
     """
     held = _held_arrays(dataset)
-    loader_options = set(kwargs) - {"batch_size", "shuffle", "random_state"}
+    loader_options = set(kwargs) - {"batch_size", "shuffle", "generator"}
     if held is None or loader_options:
-        kwargs.pop("random_state", None)
-        return DataLoader(dataset, **kwargs)
+        return DataLoader(dataset, **{"generator": generator_for("cpu"), **kwargs})
     return TensorBatches(*held, device=device, **kwargs)
 
 
@@ -203,9 +203,15 @@ def _split_computed(X) -> tuple:
 
 def _is_held(part) -> bool:
     if isinstance(part, dict):
-        kinds = (np.ndarray, torch.Tensor, ComputedRows)
-        return all(isinstance(array, kinds) for array in part.values())
-    return part is None or isinstance(part, (np.ndarray, torch.Tensor))
+        return all(isinstance(array, ComputedRows) or _is_array(array) for array in part.values())
+    return part is None or _is_array(part)
+
+
+def _is_array(array) -> bool:
+    """Tell whether torch can hold an array: not where each sample is an object of its own."""
+    if isinstance(array, np.ndarray):
+        return array.dtype.kind in "biufc"
+    return isinstance(array, torch.Tensor)
 
 
 def _map(function, part):

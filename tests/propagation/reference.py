@@ -21,7 +21,9 @@ def double_backward(module, x, tangents):
     if vjp is None or not vjp.requires_grad:
         return y, y.new_zeros(x.shape[0], tangents.shape[1], *y.shape[1:])
     columns = [
-        torch.autograd.grad(vjp, v, tangents[:, t], create_graph=True, retain_graph=True)[0]
+        torch.autograd.grad(
+            vjp, v, tangents[:, t], create_graph=True, allow_unused=True, materialize_grads=True
+        )[0]
         for t in range(tangents.shape[1])
     ]
     return y, torch.stack(columns, dim=1)

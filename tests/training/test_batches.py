@@ -50,7 +50,7 @@ def test_a_subset_is_sliced():
 
 def test_shuffling_draws_a_new_order_for_every_pass_and_is_reproducible():
     def two_passes():
-        batches = TensorBatches(X, Y, 4, shuffle=True, random_state=np.random.RandomState(3))
+        batches = TensorBatches(X, Y, 4, shuffle=True, generator=torch.Generator().manual_seed(3))
         return order_of(batches), order_of(batches)
 
     first, second = two_passes()
@@ -59,7 +59,7 @@ def test_shuffling_draws_a_new_order_for_every_pass_and_is_reproducible():
     assert two_passes() == (first, second)
 
 
-def test_shuffling_without_a_random_state_follows_torch():
+def test_shuffling_without_a_generator_follows_torch():
     batches = TensorBatches(X, Y, 4, shuffle=True)
     torch.manual_seed(0)
     first = order_of(batches)
@@ -105,7 +105,7 @@ def test_without_targets_skorch_gets_a_stand_in():
     [
         (TensorDataset(torch.as_tensor(X), torch.as_tensor(Y)), {}),
         (Dataset([X, X], Y), {}),
-        (Dataset(X, Y), {"drop_last": True, "random_state": np.random.RandomState(0)}),
+        (Dataset(X, Y), {"drop_last": True, "generator": torch.Generator()}),
     ],
 )
 def test_other_datasets_and_loader_options_go_through_a_data_loader(dataset, kwargs):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import torch
 
 from sktangent.propagation.dual import Dual, is_dual, register_rule
@@ -95,3 +97,13 @@ def cuda(input, device=None, non_blocking=False, **kwargs):
     """Move to a graphics processor's memory."""
     target = "cuda" if device is None else device
     return to(input, torch.device(target), non_blocking=non_blocking, **kwargs)
+
+
+def _register_refused_layout(name: str) -> None:
+    @register_rule(getattr(torch.Tensor, name))
+    def refuse(*args, **kwargs) -> NoReturn:
+        raise TypeError(f"{name} gives a layout in which samples cannot carry tangents.")
+
+
+for _name in ("to_sparse", "to_sparse_coo", "to_sparse_csr", "to_sparse_csc", "to_mkldnn"):
+    _register_refused_layout(_name)
