@@ -16,6 +16,7 @@ from sktangent._checks import (
     check_nonnegative,
     check_samples,
 )
+from sktangent._html import diagram
 from sktangent.tangents._answers import (
     check_answer,
     check_moved,
@@ -25,7 +26,6 @@ from sktangent.tangents._answers import (
     names_of,
     under_the_columns_of,
 )
-from sktangent._html import diagram
 from sktangent.tangents._base import BaseTangents
 
 _WEIGHT = "weights__"
