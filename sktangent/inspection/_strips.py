@@ -8,7 +8,8 @@ from sktangent._frames import ImageFrame
 from sktangent.inspection._axes import pyplot, tidy
 from sktangent.inspection._naming import unit_of
 
-_GAP = 1
+# between two cells, in parts of a cell's width
+_GAP = 0.05
 _MOST_NAMED = 24
 
 
@@ -16,7 +17,10 @@ def draw_images(display, axes: np.ndarray) -> None:
     """Draw one cell for each tangent, and strips of cells over the amounts."""
     frame = ImageFrame.from_parameters(display.image_shape, display.channels)
     frame.check_images(display.samples)
-    labels = display.row_labels()
+    labels, units = display.row_labels(), [unit_of(name) for name in display.row_labels()]
+    is_one_unit = len(set(units)) == 1
+    if not is_one_unit:
+        labels = [f"{label}\n({unit})" for label, unit in zip(labels, units, strict=True)]
     tangents = _pictures(frame, display.tangents, 2)[:, None]
     limit = np.abs(tangents).max() or 1.0
     if tangents.shape[-1] == 3:  # colours: what stays the same is grey
@@ -24,7 +28,7 @@ def draw_images(display, axes: np.ndarray) -> None:
     else:
         image = _draw_cells(axes[0], tangents, cmap="RdBu_r", vmin=-limit, vmax=limit)
         axes[0].figure.colorbar(
-            image, ax=axes[0], location="bottom", shrink=0.9, label="intensity per unit of a"
+            image, ax=axes[0], location="bottom", label="intensity\nper unit of a"
         )
     axes[0].set_title("tangent τ")
     axes[0].set_xticks([])
@@ -42,7 +46,7 @@ def draw_images(display, axes: np.ndarray) -> None:
             cells = (cells - low) / ((high - low) or 1.0)
         _draw_cells(ax, cells, cmap="gray", vmin=low, vmax=high)
         ax.set_title(title)
-        ax.set_xlabel(f"amount a ({_units(display)})")
+        ax.set_xlabel(f"amount a\n({units[0]})" if is_one_unit else "amount a")
         ax.set_yticks([])
         _label_cells(ax, frame, [f"{amount:g}" for amount in display.amounts], "x")
 
@@ -71,7 +75,8 @@ def draw_signals(display, axes: np.ndarray) -> None:
         tidy(left)
         tidy(right)
     axes[0, 0].set_title("tangent τ: change per unit of a")
-    axes[0, 1].set_title("x + a τ" + (" and, dashed, moved by a" if moved is not None else ""))
+    how = "dashed" if display.layout == "series" else "crosses"
+    axes[0, 1].set_title("x + a τ" + ("" if moved is None else f", and moved by a ({how})"))
     _label_features(display, axes[-1], flat.shape[1])
     axes[0, 1].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize="small")
 
@@ -87,8 +92,9 @@ def _pictures(frame: ImageFrame, array: np.ndarray, n_leading: int) -> np.ndarra
 def _draw_cells(ax, cells: np.ndarray, **style):
     """Draw pictures, (n_rows, n_columns, height, width, n_colors), one beside the other."""
     n_rows, n_columns, height, width, n_colors = cells.shape
+    gap = _GAP * width
     for row, column in np.ndindex(n_rows, n_columns):
-        left, top = column * (width + _GAP), row * (height + _GAP)
+        left, top = column * (width + gap), row * (height + gap)
         cell = cells[row, column]
         image = ax.imshow(
             cell[:, :, 0] if n_colors == 1 else cell.clip(0, 1),
@@ -96,7 +102,7 @@ def _draw_cells(ax, cells: np.ndarray, **style):
             interpolation="nearest",
             **style,
         )
-    ax.set(xlim=(0, n_columns * (width + _GAP) - _GAP), ylim=(n_rows * (height + _GAP) - _GAP, 0))
+    ax.set(xlim=(0, n_columns * (width + gap) - gap), ylim=(n_rows * (height + gap) - gap, 0))
     ax.set_facecolor("0.8")
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
@@ -105,13 +111,8 @@ def _draw_cells(ax, cells: np.ndarray, **style):
 
 def _label_cells(ax, frame: ImageFrame, labels: list[str], axis: str) -> None:
     size = frame.height if axis == "y" else frame.width
-    places = np.arange(len(labels)) * (size + _GAP) + size / 2
+    places = np.arange(len(labels)) * (size + _GAP * frame.width) + size / 2
     ax.set(**{f"{axis}ticks": places, f"{axis}ticklabels": labels})
-
-
-def _units(display) -> str:
-    units = {unit_of(name) for name in display.names or ()}
-    return units.pop() if len(units) == 1 else "units of each tangent"
 
 
 def _draw_series(display, ax, values: np.ndarray, is_truth: bool = False, **style) -> None:

@@ -207,7 +207,7 @@ class InvarianceDisplay:
                 low, high = ranges[name]
                 label = f"{name}: {self.level:.0%} holds from {low:.3g} to {high:.3g}"
                 threshold = self.level * line[self.amounts == 0][0]
-                ax.plot([low, high], [threshold] * 2, "|-", color=style["color"], linewidth=1)
+                _mark_range(ax, [low, high], threshold, i, style)
             ax.fill_between(self.amounts, *band, color=style["color"], alpha=0.15, linewidth=0)
             self.lines_ += ax.plot(self.amounts, line, label=label, **style)
         ax.set(xlabel=self.xlabel, ylabel=self.ylabel)
@@ -216,6 +216,15 @@ class InvarianceDisplay:
         tidy(ax)
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+
+def _mark_range(ax, ends: list[float], threshold: float, index: int, style: dict) -> None:
+    """Mark where the line crosses the threshold, and the stretch between at the bottom."""
+    color = style["color"]
+    ax.plot(ends, [threshold] * 2, "|", color=color, markersize=14, markeredgewidth=1.5)
+    height = 0.02 + 0.025 * index
+    ax.plot(ends, [height] * 2, "|", color=color, transform=ax.get_xaxis_transform())
+    ax.plot(ends, [height] * 2, transform=ax.get_xaxis_transform(), linewidth=1, **style)
 
 
 class _Scores:

@@ -187,8 +187,8 @@ class TangentDisplay:
         if self.layout == "images":
             strips = [n_amounts] * (1 if self.moved is None else 2)
             width = (3.5 + sum(strips)) / (1 + len(strips))
-            size = 0.85 * width, 0.85 * n_rows + 1
-            self.axes_ = panels(ax, 1, 1 + len(strips), size, width_ratios=[1.6, *strips])
+            size = 0.85 * width, 0.85 * n_rows + 1.6
+            self.axes_ = panels(ax, 1, 1 + len(strips), size, width_ratios=[1, *strips])
             draw_images(self, self.axes_[0])
         else:
             self.axes_ = panels(ax, n_rows, 2, (4.6, 1.9), sharex=True)

@@ -61,6 +61,7 @@ def test_accuracy_of_thresholds(thresholds):
     np.testing.assert_allclose(display.ranges_["Threshold"], expected)
     np.testing.assert_allclose(display.ax_.lines[0].get_xdata(), expected)
     np.testing.assert_allclose(display.ax_.lines[0].get_ydata(), [0.8, 0.8])
+    np.testing.assert_allclose(display.ax_.lines[2].get_xdata(), expected)
     error = np.sqrt(exact * (1 - exact) / 40)
     np.testing.assert_allclose(display.bands[0], [exact - error, exact + error])
     corners = display.ax_.collections[0].get_paths()[0].vertices

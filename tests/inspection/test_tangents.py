@@ -69,7 +69,7 @@ def test_images_as_cells():
         np.testing.assert_allclose(picture, ramp[0] + a * shift)
     assert [label.get_text() for label in cells.get_yticklabels()] == list(tangents.transforms)
     assert [label.get_text() for label in strip.get_xticklabels()] == ["-1", "0", "0.5"]
-    assert strip.get_xlabel() == "amount a (pixels)"
+    assert strip.get_xlabel() == "amount a\n(pixels)"
 
 
 def test_flat_images_beside_their_true_moves():
