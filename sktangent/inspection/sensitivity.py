@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from sktangent._checks import check_samples
 from sktangent._frames import ImageFrame
-from sktangent._outputs import is_exact, jacobian_of, like, outputs_of
+from sktangent._outputs import jacobian_of
 from sktangent.inspection._axes import (
     bar_style,
     line_style,
@@ -22,6 +21,15 @@ from sktangent.inspection._axes import (
     tidy,
 )
 from sktangent.inspection._naming import feature_names
+from sktangent.inspection._profiles import (
+    check_derivatives,
+    check_features,
+    check_middle,
+    chosen_outputs,
+    ends,
+    output_names,
+    profile,
+)
 
 _MOST_PROFILES = 6
 _MOST_OUTPUTS = 6
@@ -172,25 +180,25 @@ class SensitivityDisplay:
         check_is_fitted(estimator)
         samples = check_samples(X, cls)
         J = jacobian_of(estimator, X, samples)
-        chosen = _chosen_outputs(estimator, X, J.shape[1])
+        chosen = chosen_outputs(estimator, X, J.shape[1])
         J = J[:, chosen]
         if profiled is None:
             order = np.argsort(-np.square(J).mean(axis=0).sum(axis=0), kind="stable")
             profiled = np.sort(order[:_MOST_PROFILES])
-        profiled = _check_features(profiled, J.shape[2])
+        profiled = check_features(profiled, J.shape[2])
         middle = np.median(samples, axis=0) if at is None else np.asarray(at, dtype=np.float64)
-        middle = _check_middle(middle, samples)
-        grids = np.linspace(*_ends(samples, profiled), _N_GRID).T
-        profiles, slopes = _profiles(estimator, X, samples, middle, profiled, grids)
+        middle = check_middle(middle, samples)
+        grids = np.linspace(*ends(samples, profiled), _N_GRID).T
+        values, slopes = profile(estimator, X, samples, middle, profiled, grids)
         display = cls(
             J,
             grids,
-            profiles[:, :, chosen],
+            values[:, :, chosen],
             slopes[:, :, chosen],
             profiled=profiled,
             features=feature_names(X, J.shape[2], estimator),
-            outputs=_output_names(estimator, chosen),
-            derivatives=None if derivatives is None else _check_derivatives(derivatives, J),
+            outputs=output_names(estimator, chosen),
+            derivatives=None if derivatives is None else check_derivatives(derivatives, J),
             image_shape=image_shape,
             channels=channels,
         )
@@ -348,73 +356,6 @@ class SensitivityDisplay:
     def _drawn(self, axes: np.ndarray) -> SensitivityDisplay:
         self.axes_, self.ax_, self.figure_ = axes, axes[0, 0], axes[0, 0].figure
         return self
-
-
-def _chosen_outputs(estimator, X, n_outputs: int) -> list[int]:
-    """Leave out the first of two classes, whose probability is one minus the second's."""
-    has_proba = is_classifier(estimator) and hasattr(estimator, "predict_proba")
-    if has_proba and n_outputs == 2 and np.ndim(estimator.predict(X[:1])) == 1:
-        return [1]
-    return list(range(n_outputs))
-
-
-def _output_names(estimator, chosen: list[int]) -> list[str]:
-    classes = getattr(estimator, "classes_", None) if is_classifier(estimator) else None
-    if classes is None or len(classes) <= max(chosen):
-        return [f"output {o}" for o in chosen]
-    return [f"class {classes[o]}" for o in chosen]
-
-
-def _check_features(profiled: Sequence[int], n_features: int) -> np.ndarray:
-    chosen = np.asarray(profiled)
-    is_right = chosen.ndim == 1 and len(chosen) > 0 and np.issubdtype(chosen.dtype, np.integer)
-    if not is_right or chosen.min() < 0 or chosen.max() >= n_features:
-        raise ValueError(
-            f"profiled must be numbers of the {n_features} features, got {profiled!r}."
-        )
-    return chosen
-
-
-def _check_middle(middle: np.ndarray, samples: np.ndarray) -> np.ndarray:
-    if middle.shape != samples.shape[1:]:
-        raise ValueError(f"at must have shape {samples.shape[1:]}, got {middle.shape}.")
-    return middle
-
-
-def _check_derivatives(derivatives: ArrayLike, J: np.ndarray) -> np.ndarray:
-    """Return derivatives in the layout of the Jacobian."""
-    d = np.asarray(derivatives, dtype=np.float64)
-    n_samples, n_outputs, n_features = J.shape
-    if d.ndim == 2 and n_outputs == 1:
-        d = d[:, :, np.newaxis]
-    if d.shape != (n_samples, n_features, n_outputs):
-        raise ValueError(
-            f"derivatives must have shape {(n_samples, n_features, n_outputs)}, "
-            f"(n_samples, n_features, n_outputs), got {np.shape(derivatives)}."
-        )
-    if np.isnan(d).all():
-        raise ValueError("derivatives must hold one that is known, got NaN alone.")
-    return d.swapaxes(1, 2)
-
-
-def _ends(samples: np.ndarray, profiled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    columns = samples.reshape(len(samples), -1)[:, profiled].astype(np.float64)
-    return columns.min(axis=0), columns.max(axis=0)
-
-
-def _profiles(estimator, X, samples, middle, profiled, grids) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the outputs, and the partial derivatives by the profiled feature, on its grid."""
-    rows = np.broadcast_to(middle.ravel(), (*grids.shape, middle.size)).copy()
-    for panel, j in enumerate(profiled):
-        rows[panel, :, j] = grids[panel]
-    rows = rows.reshape(-1, *samples.shape[1:]).astype(samples.dtype)
-    given = like(X, rows)
-    values = outputs_of(estimator)(given).reshape(*grids.shape, -1)
-    if is_exact(estimator):
-        J = jacobian_of(estimator, given, rows).reshape(*values.shape, -1)
-        return values, np.stack([J[panel, :, :, j] for panel, j in enumerate(profiled)])
-    steps = np.where(grids[:, 1] > grids[:, 0], grids[:, 1] - grids[:, 0], 1.0)
-    return values, np.gradient(values, axis=1) / steps[:, None, None]
 
 
 def _r2(true: np.ndarray, found: np.ndarray) -> float:

@@ -7,6 +7,7 @@ from sklearn.datasets import make_multilabel_classification
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.svm import LinearSVC
 
 from sktangent import TangentPropClassifier, TangentPropRegressor
 from sktangent.inspection import SensitivityDisplay
@@ -49,6 +50,13 @@ def test_two_classes_have_one_output(X, labels):
     display = SensitivityDisplay.from_estimator(model, X)
     assert display.outputs == ["class spam"]
     np.testing.assert_allclose(bars(display.ax_)[0], slope * model.coef_[0] ** 2, rtol=1e-3)
+
+
+def test_a_decision_function_is_of_the_second_class(X, labels):
+    model = LinearSVC().fit(X, labels)
+    display = SensitivityDisplay.from_estimator(model, X)
+    assert display.outputs == ["class spam"]
+    np.testing.assert_allclose(bars(display.ax_), model.coef_**2, rtol=1e-6)
 
 
 def test_three_classes(X, three_labels):
