@@ -23,29 +23,21 @@ from torch import nn
 from sktangent._html import diagram
 from sktangent._randomness import seeded
 from sktangent._speed.threads import threads_for
-from sktangent.estimators.build import (
-    multiplications,
-    resolve_device,
-    resolve_dtype,
-)
+from sktangent.estimators.build import multiplications, resolve_device, resolve_dtype
+from sktangent.estimators.convergence import still_falls
 from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
 from sktangent.estimators.input_map import InputMap, frame_or
 from sktangent.estimators.network import build_net, go_on_with, show_progress
 from sktangent.estimators.parameters import CONSTRAINTS, SkorchParameters
 from sktangent.estimators.row_storage import keep_or_compute, take_rows
 from sktangent.estimators.schedule import plan
-from sktangent.estimators.tangent_rows import (
-    NetworkUnits,
-    TangentRows,
-    compute_tangents,
-    moments,
-)
+from sktangent.estimators.tangent_rows import NetworkUnits, TangentRows, compute_tangents, moments
 from sktangent.estimators.weighted_fit import fit_weighted
 from sktangent.net import TangentPropNet
 from sktangent.training.batches import forward_strides
 from sktangent.training.history import EpochHistory
 from sktangent.training.optimizers import LBFGS
-from sktangent.training.stopping import unchanged_on_failure
+from sktangent.training.stopping import Stopping, unchanged_on_failure
 
 
 class TangentPropEstimator(SkorchParameters, ABC):
@@ -76,7 +68,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _check_partial_fit(self) -> bool:
         """Tell that ``partial_fit`` is there, or say why not."""
         if self.early_stopping:
-            raise AttributeError("partial_fit does not go with early_stopping=True.")
+            raise AttributeError("partial_fit does not support early_stopping=True.")
         net = getattr(self, "net_", None)
         if self.optimizer == "lbfgs" or (net is not None and isinstance(net.optimizer_, LBFGS)):
             raise AttributeError(
@@ -253,10 +245,13 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _warn_if_unfinished(self, net: TangentPropNet, n_epochs: int) -> None:
         """Tell that the epochs that were asked for are fewer than training needs."""
         stopping = dict(net.callbacks_).get("stopping")
-        if n_epochs == self.max_epochs and getattr(stopping, "stale_epochs_", None) == 0:
+        if n_epochs != self.max_epochs or not isinstance(stopping, Stopping):
+            return
+        losses = [row[stopping.monitor] for row in net.history[-n_epochs:]]
+        if still_falls(losses, stopping.tol, stopping.relative_tol):
             warnings.warn(
-                f"max_epochs={self.max_epochs} reached while {stopping.monitor} still falls by "
-                f'more than tol={self.tol} an epoch. More epochs, or "auto", would fit better.',
+                f"max_epochs={n_epochs} reached while {stopping.monitor} still falls by more than "
+                f"tol={stopping.tol} an epoch. With more epochs, or 'auto', it would go on.",
                 ConvergenceWarning,
                 stacklevel=5,
             )
