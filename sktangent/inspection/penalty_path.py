@@ -35,7 +35,7 @@ class PenaltyPathDisplay:
     Attributes
     ----------
     best_weight_ : float
-        The weight of the best mean score; of equals the largest.
+        The weight of the best mean score; of equals the smallest.
     band_ : (float, float)
         The best mean score less its standard error, and the best mean score.
     within_band_ : ndarray
@@ -136,7 +136,8 @@ class PenaltyPathDisplay:
     def best_weight_(self) -> float:
         """The weight of the best mean score."""
         means = self.scores.mean(axis=1)
-        return float(self.weights[means == means.max()][-1])
+        # sums in another order differ in the last digits
+        return float(self.weights[np.isclose(means, means.max(), rtol=1e-12, atol=1e-12)][0])
 
     @property
     def band_(self) -> tuple[float, float]:
@@ -147,7 +148,7 @@ class PenaltyPathDisplay:
     @property
     def within_band_(self) -> np.ndarray:
         """The weights whose mean score is in the band."""
-        return self.weights[self.scores.mean(axis=1) >= self.band_[0]]
+        return self.weights[self.scores.mean(axis=1) >= self.band_[0] - 1e-12]
 
     def plot(self, ax=None) -> PenaltyPathDisplay:
         """Draw it.

@@ -69,8 +69,8 @@ def test_the_band_and_what_lies_in_it():
     assert "largest in the band: 1" in labels
 
 
-def test_of_equals_the_largest_is_best():
-    assert PenaltyPathDisplay.from_search(search_of()).best_weight_ == 1
+def test_of_equals_the_smallest_is_best():
+    assert PenaltyPathDisplay.from_search(search_of()).best_weight_ == 0.1
 
 
 def test_other_parameters_take_their_best():
