@@ -17,10 +17,20 @@ SAMPLES = {"dtype": [np.float64, np.float32], "allow_nd": True}
 
 def check_samples(X: ArrayLike, caller: BaseEstimator) -> np.ndarray:
     """Return X as a dense, finite, floating array of at least two axes and one value."""
+    if _is_known_to_pass(X):
+        return X
     X = check_array(X, estimator=caller, input_name="X", **SAMPLES)
     if X.size == 0:
         raise ValueError(f"X must have at least one value a sample, got shape {X.shape}.")
     return X
+
+
+def _is_known_to_pass(X: ArrayLike) -> bool:
+    """Tell quickly, of most arrays that batches are made of, that nothing is wrong with them."""
+    if type(X) is not np.ndarray or X.dtype not in SAMPLES["dtype"] or X.ndim < 2 or X.size == 0:
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(X.sum()))
 
 
 def check_tangents(
@@ -154,6 +164,54 @@ def check_nonnegative(value: float, parameter: str) -> float:
     if not 0 <= value < float("inf"):
         raise ValueError(f"{parameter} must be finite and zero or more, got {value!r}.")
     return float(value)
+
+
+def check_multipliers(values: ArrayLike, shape: tuple[int, ...], parameter: str) -> np.ndarray:
+    """Return finite numbers of the shape of tangents' multipliers, in double precision.
+
+    Parameters
+    ----------
+    values : array-like
+        What was given.
+    shape : tuple of int
+        (n_samples, n_tangents), or (n_samples, -1, n_tangents) for any number of combinations.
+    parameter : str
+        What to call them.
+
+    Returns
+    -------
+    values : ndarray of that shape
+        The numbers.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{parameter} must be one array of numbers: {error}") from error
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{parameter} must be numbers, got dtype {array.dtype}.")
+    sizes_fit = len(array.shape) == len(shape) and all(
+        wanted in (-1, size) for size, wanted in zip(array.shape, shape, strict=True)
+    )
+    if not sizes_fit:
+        names = ("n_samples", "n_tangents") if len(shape) == 2 else ("n_samples", "k", "n_tangents")
+        sizes = ", ".join("k" if size == -1 else str(size) for size in shape)
+        raise ValueError(
+            f"{parameter} must have shape ({', '.join(names)}), here ({sizes}), got {array.shape}."
+        )
+    array = array.astype(np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{parameter} holds NaN or infinity.")
+    return array
+
+
+def check_reach(amounts: np.ndarray, limit: float, name: str) -> None:
+    """Raise ValueError if a displacement carries the content over the whole frame."""
+    largest = np.abs(amounts).max(initial=0)
+    if largest >= limit:
+        raise ValueError(
+            f"amounts of {name!r} must be below {limit:g}, or nothing of the frame is left in it, "
+            f"got {largest:g}."
+        )
 
 
 def check_count(value: int, parameter: str) -> int:

@@ -124,12 +124,38 @@ def derivative_matrix(size: int) -> np.ndarray:
     return _edge_replicating_matrix(3 * (response[:-2] - response[2:]), size)
 
 
-def _edge_replicating_matrix(kernel: np.ndarray, size: int) -> np.ndarray:
+@lru_cache(maxsize=64)
+def spline_matrix(size: int, margin: int) -> np.ndarray:
+    r"""Return the matrix that finds the cubic B-spline through a signal.
+
+    The coefficients c solve :math:`c_{i-1} + 4 c_i + c_{i+1} = 6 f_i`, and the slopes of the
+    spline at its knots, :math:`(c_{i+1} - c_{i-1}) / 2`, are those of :func:`derivative_matrix`.
+
+    Parameters
+    ----------
+    size : int
+        Number of samples of the signal.
+    margin : int
+        How many coefficients to find beyond each end.
+
+    Returns
+    -------
+    matrix : ndarray of shape (size + 2 * margin, size)
+        Read-only; ``matrix @ signal`` holds the coefficients.
+    """
+    # 6 / (z + 4 + 1/z) has the impulse response √3 ρ^|k|, with ρ as above.
+    root = np.sqrt(3.0) - 2.0
+    steps = np.arange(-_SPLINE_RADIUS, _SPLINE_RADIUS + 1)
+    return _edge_replicating_matrix(np.sqrt(3.0) * root ** np.abs(steps), size, margin)
+
+
+def _edge_replicating_matrix(kernel: np.ndarray, size: int, margin: int = 0) -> np.ndarray:
     radius = len(kernel) // 2
-    rows = np.arange(size)[:, np.newaxis]
-    columns = np.clip(rows + np.arange(-radius, radius + 1), 0, size - 1)
-    matrix = np.zeros((size, size))
-    np.add.at(matrix, (rows, columns), kernel)
+    n_rows = size + 2 * margin
+    places = np.arange(-margin, size + margin)[:, np.newaxis]
+    columns = np.clip(places + np.arange(-radius, radius + 1), 0, size - 1)
+    matrix = np.zeros((n_rows, size))
+    np.add.at(matrix, (np.arange(n_rows)[:, np.newaxis], columns), kernel)
     matrix.flags.writeable = False
     return matrix
 

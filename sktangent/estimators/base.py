@@ -20,13 +20,14 @@ from skorch.dataset import Dataset
 from skorch.helper import predefined_split
 from torch import nn
 
+from sktangent._html import diagram
 from sktangent._randomness import seeded
 from sktangent._speed.threads import threads_for
 from sktangent.estimators.build import multiplications, resolve_device, resolve_dtype
 from sktangent.estimators.convergence import still_falls
 from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
 from sktangent.estimators.input_map import InputMap, frame_or
-from sktangent.estimators.network import build_net, go_on_with
+from sktangent.estimators.network import build_net, go_on_with, show_progress
 from sktangent.estimators.parameters import CONSTRAINTS, SkorchParameters
 from sktangent.estimators.row_storage import keep_or_compute, take_rows
 from sktangent.estimators.schedule import plan
@@ -109,6 +110,12 @@ class TangentPropEstimator(SkorchParameters, ABC):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")
+
+    def _sk_visual_block_(self):
+        """Show tangents and preprocessor inside, the fitted ones where there are."""
+        names = ("tangents", "preprocessor")
+        parts = {name: getattr(self, f"{name}_", getattr(self, name)) for name in names}
+        return diagram(self, [(name, part) for name, part in parts.items() if part is not None])
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, sample_weight=None, tangents=None, derivatives=None):
@@ -214,6 +221,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
                 net = go_on_with(self.net_, self, schedule, l2)
             net.train_split = _fixed_split(inputs, target, valid)
             epochs = 1 if incremental else schedule.epochs
+            show_progress(net, self, epochs)
             n_epochs_before = len(net.history)
             work = multiplications(net.module_, train_inputs, schedule.batch_size)
             with (

@@ -112,7 +112,9 @@ warm_start : bool, default=False
 shuffle : bool, default=True
     Draw the batches anew in each epoch. Without effect when one batch holds all samples.
 verbose : bool or int, default=False
-    Print the losses of every epoch.
+    True or 1: show one bar over the epochs, with the terms of the loss and the time left; lines now
+    and then where standard error is a file or a pipe, and one line a fit from parallel workers. 2
+    or more: print skorch's table of the losses of every epoch.
 random_state : int, RandomState instance or None, default=None
     For initial parameters, batches, validation split, projections and dropout. The same value gives
     the same model on the same machine, in any thread; numpy's and torch's global random states are

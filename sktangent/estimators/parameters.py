@@ -11,6 +11,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from torch import nn, optim
 
+from sktangent._html import DocumentationLink
+
 SKORCH_PREFIXES = (
     "module__",
     "criterion__",
@@ -55,7 +57,7 @@ CONSTRAINTS: dict = {
 }
 
 
-class SkorchParameters(BaseEstimator):
+class SkorchParameters(DocumentationLink, BaseEstimator):
     """Parameters with a skorch prefix, in the constructor, ``get_params`` and ``set_params``."""
 
     @classmethod

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_array, validate_data
 
-from sktangent._checks import check_names, check_samples
+from sktangent._checks import check_multipliers, check_names, check_samples
 from sktangent.tangents._base import BaseTangents
 
 
@@ -136,27 +136,114 @@ class FeatureTangents(BaseTangents):
             If X is empty, has no feature axis or holds NaN or infinity, or a parameter has a
             value that does not fit it or X.
         """
+        samples, directions, _ = self._along(X)
+        return np.broadcast_to(directions, (len(samples), *directions.shape))
+
+    def move(self, X: ArrayLike, amounts: ArrayLike) -> np.ndarray:
+        r"""Move samples along straight lines, :math:`x + \sum_t a_t \tau_t`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, *input_shape)
+            The samples.
+        amounts : array-like of shape (n_samples, n_tangents)
+            How far to move each sample along each of its tangents, in their units.
+
+        Returns
+        -------
+        moved : ndarray of the shape of X
+            The moved samples, float32 where X is float32, otherwise float64.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As the call, or if the amounts are not finite numbers of that shape.
+
+        Examples
+        --------
+        >>> from sktangent.tangents import FeatureTangents
+        >>> FeatureTangents(features=[0, 2]).move([[1.0, 2.0, 3.0]], [[0.5, -1.0]])
+        array([[1.5, 2. , 2. ]])
+        """
+        samples, directions, _ = self._along(X)
+        amounts = check_multipliers(amounts, (len(samples), len(directions)), "amounts")
+        return samples + _sums(amounts, directions)
+
+    def combine(self, X: ArrayLike, coefficients: ArrayLike) -> np.ndarray:
+        r"""Compute linear combinations of tangent vectors, :math:`\sum_t c_{kt} \tau_t`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, *input_shape)
+            The samples.
+        coefficients : array-like of shape (n_samples, k, n_tangents)
+            Those of k combinations for each sample.
+
+        Returns
+        -------
+        V : ndarray of shape (n_samples, k, *input_shape)
+            The combinations, float32 where X is float32, otherwise float64.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As the call, or if the coefficients are not finite numbers of that shape.
+        """
+        samples, directions, _ = self._along(X)
+        shape = (len(samples), -1, len(directions))
+        return _sums(check_multipliers(coefficients, shape, "coefficients"), directions)
+
+    def tangent_names(self, X: ArrayLike) -> list[str]:
+        """Name the tangents: ``x0``, or the column's name; ``group0``; ``direction0``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, *input_shape)
+            The samples; a data frame where names are used.
+
+        Returns
+        -------
+        names : list of str
+            One for each tangent.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As the call.
+        """
+        return self._along(X)[2]
+
+    def _along(self, X: ArrayLike) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """Return the samples, the directions of each, (n_tangents, *input_shape), and names."""
         samples = check_samples(X, self)
         shape = samples.shape[1:]
         names = _column_names(X)
         if names is None and hasattr(self, "feature_names_in_"):
             names = list(self.feature_names_in_)
-        directions = self._directions(_Columns(math.prod(shape), names), shape)
-        directions = directions.astype(samples.dtype).reshape(len(directions), *shape)
-        return np.broadcast_to(directions, (len(samples), *directions.shape))
+        directions, names = self._directions(_Columns(math.prod(shape), names), shape)
+        return samples, directions.astype(samples.dtype).reshape(len(directions), *shape), names
 
-    def _directions(self, columns: _Columns, shape: tuple[int, ...]) -> np.ndarray:
-        """Return the directions of one sample, flat, in double precision."""
-        parts = []
+    def _directions(
+        self, columns: _Columns, shape: tuple[int, ...]
+    ) -> tuple[np.ndarray, list[str]]:
+        """Return the directions of one sample, flat, in double precision, and their names."""
+        given = (self.features, self.groups, self.directions)
+        if all(part is None for part in given):
+            return np.eye(columns.count), columns.labels(range(columns.count))
+        parts, names = [], []
         if self.features is not None:
             indices = columns.indices(self.features, "features")
             parts.extend(columns.sums([[index] for index in indices]))
+            names.extend(columns.labels(indices))
         if self.groups is not None:
             groups = _check_groups(self.groups)
             parts.extend(columns.sums([columns.indices(group, "groups") for group in groups]))
+            names.extend(f"group{i}" for i in range(len(groups)))
         if self.directions is not None:
-            parts.extend(_check_directions(self.directions, columns, shape))
-        return np.stack(parts) if parts else np.eye(columns.count)
+            directions = _check_directions(self.directions, columns, shape)
+            parts.extend(directions)
+            names.extend(f"direction{i}" for i in range(len(directions)))
+        return np.stack(parts), names
 
 
 class _Columns:
@@ -193,6 +280,10 @@ class _Columns:
         if len(np.unique(chosen)) < len(chosen):
             raise ValueError(f"{parameter} must not hold an index twice, got {given!r}.")
         return chosen
+
+    def labels(self, indices: Iterable[int]) -> list[str]:
+        """Return the columns' names, or ``x`` and their number where they have none."""
+        return [f"x{index}" if self.names is None else self.names[index] for index in indices]
 
     def sums(self, groups: list[ArrayLike]) -> np.ndarray:
         """Return, for each group of indices, the sum of their unit vectors."""
@@ -276,3 +367,9 @@ def _from_entries(entries: Mapping, columns: _Columns) -> np.ndarray:
     direction = np.zeros(columns.count)
     direction[columns.indices(list(entries), "directions")] = list(entries.values())
     return direction
+
+
+def _sums(factors: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Return sums of the directions, each times its factor along the last axis of those."""
+    flat = directions.reshape(len(directions), -1)
+    return (factors.astype(flat.dtype) @ flat).reshape(*factors.shape[:-1], *directions.shape[1:])

@@ -88,6 +88,9 @@ class NeighborTangents(BaseTangents):
     Where the neighbours span fewer directions than ``n_components``, the tangents left over are
     zero, and without effect. The sign of a tangent means nothing: its largest entry is positive.
 
+    ``move`` goes along straight lines, :math:`x + \sum_c a_c \tau_c`: the tangent plane is all that
+    is known of the manifold. A sample that was moved is another one, whose class is unknown.
+
     References
     ----------
     .. [1] S. Rifai, Y. Dauphin, P. Vincent, Y. Bengio, X. Muller. The manifold tangent
@@ -215,6 +218,26 @@ class NeighborTangents(BaseTangents):
                 f"n_components={n_components} needs at least {n_components + spare} "
                 f"{'other samples' if spare else 'pairs'}, got {n_available}."
             )
+
+    def tangent_names(self, X: ArrayLike) -> list[str]:
+        """Name the tangents: ``component0``, ``component1`` and so on.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, *input_shape)
+            Ignored.
+
+        Returns
+        -------
+        names : list of str
+            One for each tangent.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``n_components`` is not a count.
+        """
+        return [f"component{i}" for i in range(check_count(self.n_components, "n_components"))]
 
     def _tangents(self, X: np.ndarray) -> np.ndarray:
         check_is_fitted(self)

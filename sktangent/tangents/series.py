@@ -7,18 +7,16 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_array, validate_data
 
-from sktangent._checks import SAMPLES, check_count, check_names, check_nonnegative
+from sktangent._checks import SAMPLES, check_count, check_names, check_nonnegative, check_reach
 from sktangent.tangents._base import BaseTangents
-from sktangent.tangents._signals import differentiate, gaussian
+from sktangent.tangents._setting import ADDITIONS, DISPLACEMENTS, SignalSetting, blurred
+from sktangent.tangents._signals import flow_back, gaussian, interpolate
 
-_DISPLACEMENTS = ("shift", "stretch", "warp")
-_ADDITIONS = ("offset", "slope", "curvature")
-_TRANSFORMS = (*_DISPLACEMENTS, *_ADDITIONS, "gain", "scatter")
-# Values worked on at once: a few arrays of this size stay in a processor's cache.
-_CHUNK_VALUES = 2**15
+_TRANSFORMS = (*DISPLACEMENTS, *ADDITIONS, "gain", "scatter")
 
 
 class SeriesTangents(BaseTangents):
@@ -42,22 +40,27 @@ class SeriesTangents(BaseTangents):
     ``offset``    :math:`1`                    is higher by a, everywhere
     ``slope``     :math:`u`                    is tilted, up at its end
     ``curvature`` :math:`(3 u^2 - 1) / 2`      is bent, up at both ends
-    ``gain``      :math:`x`                    is multiplied by 1 + a
-    ``scatter``   :math:`x - \alpha(x)`        is multiplied by 1 + a about the offset that
+    ``gain``      :math:`x`                    is multiplied by :math:`e^a`
+    ``scatter``   :math:`x - \alpha(x)`        is multiplied by :math:`e^a` about the offset that
                                                scatter correction finds in it
     ============= ============================ ================================================
 
     The unit of the first three is a displacement of one sample step: everywhere, at both ends,
     and where the sine is one. The unit of the next three is one unit of the signal: everywhere
     or at the ends. They are the first three Legendre polynomials, which do not lean on one
-    another, and span the parabolic baselines. A unit of gain doubles the signal, and one of
-    scatter its departure from :math:`\alpha`.
+    another, and span the parabolic baselines. A hundredth of a unit of gain raises the signal by a
+    hundredth, and of scatter its departure from :math:`\alpha`.
+
+    ``move`` goes as far as it is told. The displacements add up to one velocity,
+    :math:`g = \sum_t a_t g_t`, by which the content flows for a unit of time; the moved
+    signal is looked up, once, where its content came from. What the other transformations do
+    to intensities follows, in the order of ``transforms``.
 
     Multiplicative scatter correction [1]_ fits :math:`x \approx \alpha + \beta r` to a
     spectrum by least squares, r being a reference, and goes on with
     :math:`(x - \alpha) / \beta`. Two changes of x leave that result as it is: of
     :math:`\alpha`, by ``offset``, and of :math:`\beta` with :math:`\alpha` kept,
-    :math:`T_a(x) = \alpha + (1 + a) (x - \alpha)`, by ``scatter``. With the tangents of both a
+    :math:`T_a(x) = \alpha + e^a (x - \alpha)`, by ``scatter``. With the tangents of both a
     model learns to do without the correction. Adding ``slope`` and ``curvature`` goes as far as
     its extension by a baseline [2]_.
 
@@ -106,12 +109,16 @@ class SeriesTangents(BaseTangents):
     equal steps their error on a wave of angular frequency ω per sample is ω⁴/180 of the slope.
     Beyond its ends a signal keeps its last value, first for the blur and then for the spline.
     Where the true signal goes on differently, the error that this makes shrinks about fourfold
-    with every sample inwards.
+    with every sample inwards. ``move`` resamples by that same spline, and brings the last value in
+    from beyond an end. Opposite moves undo each other as far as the spline is the signal, and
+    what has not left the frame.
 
     A tangent is the derivative of what the model sees. Sharp or noisy signals follow their
     tangent for a fraction of a sample only. So smooth the signals that the model sees, and
     leave ``smoothing`` at 0: :class:`~sktangent.preprocessing.GaussianBlur` with
-    ``image_shape=(1, length)`` does what ``smoothing`` does at equal steps.
+    ``image_shape=(1, length)`` does what ``smoothing`` does at equal steps. With ``smoothing``,
+    ``move`` carries the blurred signal along and leaves in place what the blur took away, as
+    the tangents say.
 
     References
     ----------
@@ -140,6 +147,12 @@ class SeriesTangents(BaseTangents):
     >>> print(f"{abs(moved - bump).max():.4f} {abs(moved - bump - 0.5 * V[0, 0]).max():.4f}")
     0.0379 0.0020
 
+    Moved by ten, which its tangent is too short for:
+
+    >>> moved = SeriesTangents("shift").move(bump[np.newaxis], [[10.0]])[0]
+    >>> bool(np.allclose(moved, np.exp(-0.5 * ((t - 60) / 8) ** 2), atol=1e-6))
+    True
+
     A spectrum on a parabolic baseline, with a gain, sampled at unequal wavelengths:
 
     >>> baseline = SeriesTangents(
@@ -154,7 +167,7 @@ class SeriesTangents(BaseTangents):
 
     def __init__(
         self,
-        transforms: str | Sequence[str] = _DISPLACEMENTS,
+        transforms: str | Sequence[str] = DISPLACEMENTS,
         smoothing: float = 0.0,
         positions: ArrayLike | None = None,
         n_warps: int = 3,
@@ -194,38 +207,108 @@ class SeriesTangents(BaseTangents):
         self.reference_ = np.asarray(self.reference) if given else X.mean(axis=0)
         return self
 
-    def _tangents(self, X: np.ndarray) -> np.ndarray:
+    def tangent_names(self, X: ArrayLike) -> list[str]:
+        """Name the transformation that each tangent belongs to; ``"warp"`` has several.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, *input_shape)
+            Ignored.
+
+        Returns
+        -------
+        names : list of str
+            One for each tangent.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``transforms`` or ``n_warps`` is not as described.
+        """
         names = check_names(self.transforms, _TRANSFORMS, "transforms")
-        sigma = check_nonnegative(self.smoothing, "smoothing")
         n_warps = check_count(self.n_warps, "n_warps")
+        return [name for name in names for _ in range(n_warps if name == "warp" else 1)]
+
+    def _tangents(self, X: np.ndarray) -> np.ndarray:
+        setting = self._setting(X)
+        n_tangents = len(setting.names)
+        V = np.empty((len(X), n_tangents, *X.shape[1:]), dtype=X.dtype)
+        tangents = V.reshape(len(X), n_tangents, *setting.signals.shape[1:])
+        for chunk in setting.chunks():
+            x = blurred(setting.signals[chunk], setting.blur)
+            dx = setting.slopes(x)
+            for t, (name, pattern) in enumerate(setting.patterns()):
+                if name in DISPLACEMENTS:
+                    np.multiply(dx, -pattern, out=tangents[chunk, t])
+                elif name in ADDITIONS:
+                    tangents[chunk, t] = pattern
+                else:
+                    tangents[chunk, t] = x if name == "gain" else x - setting.intercepts(x)
+        return V
+
+    def _combine(self, X: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+        setting = self._setting(X)
+        V = np.empty((*coefficients.shape[:2], *X.shape[1:]), dtype=X.dtype)
+        combinations = V.reshape(*coefficients.shape[:2], *setting.signals.shape[1:])
+        coefficients = coefficients.astype(X.dtype)
+        displacements, additions = (setting.fields(kinds) for kinds in (DISPLACEMENTS, ADDITIONS))
+        for chunk in setting.chunks():
+            c, out = coefficients[chunk], combinations[chunk]
+            x = blurred(setting.signals[chunk], setting.blur)[:, np.newaxis]
+            dx = setting.slopes(x[:, 0])
+            out[...] = (c @ additions)[:, :, np.newaxis]
+            if dx is not None:
+                out -= dx[:, np.newaxis] * (c @ displacements)[:, :, np.newaxis]
+            for t, name in enumerate(setting.names):
+                factors = c[:, :, t, np.newaxis, np.newaxis]
+                if name == "gain":
+                    out += factors * x
+                elif name == "scatter":
+                    out += factors * (x - setting.intercepts(x[:, 0])[:, np.newaxis])
+        return V
+
+    def _move(self, X: np.ndarray, amounts: np.ndarray) -> np.ndarray:
+        setting = self._setting(X)
+        for name in DISPLACEMENTS:
+            chosen = amounts[:, [other == name for other in setting.names]]
+            check_reach(chosen, setting.signals.shape[-1], name)
+        smooth = blurred(setting.signals, setting.blur)
+        moved = smooth
+        if not set(DISPLACEMENTS).isdisjoint(setting.names):
+            moved = interpolate(moved, setting.positions, self._sources(setting, amounts))
+        for t, (name, pattern) in enumerate(setting.patterns()):
+            by = amounts[:, t, np.newaxis, np.newaxis].astype(X.dtype)
+            if name in ADDITIONS:
+                moved = moved + by * pattern
+            elif name == "gain":
+                moved = np.exp(by) * moved
+            elif name == "scatter":
+                intercepts = setting.intercepts(moved)
+                moved = intercepts + np.exp(by) * (moved - intercepts)
+        # What the blur takes away has no part in the tangents, and stays where it is.
+        moved = moved if setting.blur is None else setting.signals + (moved - smooth)
+        return np.array(moved, dtype=X.dtype).reshape(X.shape)
+
+    def _sources(self, setting: SignalSetting, amounts: np.ndarray) -> np.ndarray:
+        """Return the positions that the content of moved signals came from, (n, length)."""
+        names = np.array(setting.names)
+        amounts = amounts.astype(setting.signals.dtype)
+        return flow_back(setting.positions, *(amounts[:, names == name] for name in DISPLACEMENTS))
+
+    def _setting(self, X: np.ndarray) -> SignalSetting:
+        names = self.tangent_names(X)
+        sigma = check_nonnegative(self.smoothing, "smoothing")
         signals = _as_signals(X, check_count(self.n_channels, "n_channels"))
         positions = _check_positions(self.positions, signals.shape[-1])
         blur = gaussian(positions, sigma).astype(X.dtype) if sigma else None
-        patterns = _patterns(positions, n_warps, X.dtype)
         weights = self._intercept_weights(signals, blur) if "scatter" in names else None
+        return SignalSetting(names, signals, positions, blur, weights)
 
-        ends = np.cumsum([len(patterns.get(name, [None])) for name in names])
-        V = np.empty((len(X), ends[-1], *X.shape[1:]), dtype=X.dtype)
-        tangents = V.reshape(len(X), ends[-1], *signals.shape[1:])
-        step = max(1, _CHUNK_VALUES // signals[0].size)
-        for start in range(0, len(X), step):
-            chunk = slice(start, start + step)
-            x = _blurred(signals[chunk], blur)
-            dx = _slopes(x, positions) if set(names) & set(_DISPLACEMENTS) else None
-            for name, out in zip(names, np.split(tangents[chunk], ends[:-1], axis=1), strict=True):
-                if name in _DISPLACEMENTS:
-                    np.multiply(dx[:, np.newaxis], -patterns[name], out=out)
-                elif name in _ADDITIONS:
-                    out[...] = patterns[name]
-                else:
-                    out[:, 0] = x if name == "gain" else x - _intercepts(x, weights)
-        return V
-
-    def _intercept_weights(self, signals: np.ndarray, blur) -> np.ndarray:
+    def _intercept_weights(self, signals: np.ndarray, blur: csr_array | None) -> np.ndarray:
         """Return the w, for each channel, whose sum of w x is the intercept of x."""
         reference = self.reference if self.reference is not None else self._fitted_reference()
         reference = _check_reference(reference, signals.shape[1:])
-        reference = _blurred(reference[np.newaxis], blur)[0]
+        reference = blurred(reference[np.newaxis], blur)[0]
         mean = reference.mean(axis=-1, keepdims=True)
         departure = reference - mean
         spread = (departure**2).sum(axis=-1, keepdims=True)
@@ -287,37 +370,3 @@ def _check_reference(reference: ArrayLike, shape: tuple[int, int]) -> np.ndarray
             f"got {reference.shape}."
         )
     return reference.reshape(shape)
-
-
-def _patterns(positions: np.ndarray, n_warps: int, dtype: np.dtype) -> dict[str, np.ndarray]:
-    """Return, by name, displacements and additions of shape (n_tangents, 1, length)."""
-    s = positions / positions[-1]
-    u = 2 * s - 1
-    modes = np.arange(1, n_warps + 1)[:, np.newaxis]
-    rows = {
-        "shift": np.ones_like(u),
-        "stretch": u,
-        "warp": np.sin(np.pi * modes * s),
-        "offset": np.ones_like(u),
-        "slope": u,
-        "curvature": (3 * u**2 - 1) / 2,
-    }
-    return {name: np.atleast_2d(row)[:, np.newaxis].astype(dtype) for name, row in rows.items()}
-
-
-def _blurred(signals: np.ndarray, blur) -> np.ndarray:
-    if blur is None:
-        return signals
-    rows = signals.reshape(-1, signals.shape[-1])
-    return np.ascontiguousarray((blur @ rows.T).T).reshape(signals.shape)
-
-
-def _slopes(signals: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    rows = signals.reshape(-1, signals.shape[-1])
-    return differentiate(rows, positions).reshape(signals.shape)
-
-
-def _intercepts(signals: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    # In double precision: the weights of a flat reference nearly cancel.
-    intercepts = np.einsum("ncl,cl->nc", signals, weights, dtype=np.float64)
-    return intercepts[..., np.newaxis].astype(signals.dtype)

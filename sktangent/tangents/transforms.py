@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sktangent._checks import check_choice, check_count, check_nonnegative
 from sktangent.tangents._base import BaseTangents
@@ -65,6 +66,8 @@ class TransformTangents(BaseTangents):
     Defined by :math:`1 + a` rather than by a factor, a scaling is none at amount zero. A warning
     tells of a transform that changes the samples there by more than a hundredth of their norm.
 
+    ``move`` calls the transforms in their order, once for each sample, whose amounts are its own.
+
     Functions cannot be pickled if they are lambdas or defined inside other functions; with
     parallel processes, put them into a module.
 
@@ -121,16 +124,49 @@ class TransformTangents(BaseTangents):
         self.step = step
         self.mode = mode
 
-    def _tangents(self, X: np.ndarray) -> np.ndarray:
+    def tangent_names(self, X: ArrayLike) -> list[str]:
+        """Name the transform that each tangent belongs to, as its ``__name__`` does.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, *input_shape)
+            Ignored.
+
+        Returns
+        -------
+        names : list of str
+            One for each tangent; a transform of several parameters has as many.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``transform`` or ``n_parameters`` is not as described.
+        """
+        return [_short_name(one) for one, n in self._counted() for _ in range(n or 1)]
+
+    def _counted(self) -> list[tuple[Callable, int | None]]:
         transforms = _check_transforms(self.transform)
         counts = _check_counts(self.n_parameters, len(transforms))
+        return list(zip(transforms, counts, strict=True))
+
+    def _move(self, X: np.ndarray, amounts: np.ndarray) -> np.ndarray:
+        check_choice(self.mode, _MODES, "mode")
+        moved, t = X, 0
+        for transform, count in self._counted():
+            part = amounts[:, t] if count is None else amounts[:, t : t + count]
+            moved = _transformed_one_by_one(transform, moved, part, self.mode)
+            t += count or 1
+        return moved.astype(X.dtype)
+
+    def _tangents(self, X: np.ndarray) -> np.ndarray:
+        counted = self._counted()
         check_choice(self.mode, _MODES, "mode")
         step = check_nonnegative(self.step, "step")
         if step == 0:
             raise ValueError("step must be above zero, got 0.")
-        V = np.empty((len(X), sum(count or 1 for count in counts), *X.shape[1:]), dtype=X.dtype)
+        V = np.empty((len(X), sum(n or 1 for _, n in counted), *X.shape[1:]), dtype=X.dtype)
         t = 0
-        for transform, count in zip(transforms, counts, strict=True):
+        for transform, count in counted:
             for direction in [1.0] if count is None else np.eye(count):
                 if self.mode == "forward":
                     middle, V[:, t] = _forward(transform, X, direction)
@@ -181,6 +217,23 @@ def _forward(
     )
 
 
+def _transformed_one_by_one(
+    transform: Callable, X: np.ndarray, amounts: np.ndarray, mode: str
+) -> np.ndarray:
+    """Return samples transformed each by its own amount, in double precision."""
+    moved = np.empty(X.shape)
+    for i, amount in enumerate(amounts):
+        sample = X[i : i + 1].astype(np.float64)
+        if mode == "forward":
+            import torch
+
+            one = transform(torch.from_numpy(sample), torch.tensor(amount))
+        else:
+            one = transform(sample, float(amount) if amounts.ndim == 1 else amount.copy())
+        moved[i] = _check_transformed(one, transform, sample, f"at amount {amount}")[0]
+    return moved
+
+
 def _check_transforms(transform: Callable | Sequence[Callable]) -> list[Callable]:
     transforms = [transform] if callable(transform) else transform
     listed = isinstance(transforms, Sequence) and not isinstance(transforms, str)
@@ -205,7 +258,9 @@ def _check_counts(n_parameters, n_transforms: int) -> list[int | None]:
     return [None if n is None else check_count(n, "n_parameters") for n in n_parameters]
 
 
-def _check_transformed(transformed, transform: Callable, X: np.ndarray) -> np.ndarray:
+def _check_transformed(
+    transformed, transform: Callable, X: np.ndarray, where: str = "near amount zero"
+) -> np.ndarray:
     try:
         transformed = np.asarray(transformed, dtype=np.float64)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -215,7 +270,7 @@ def _check_transformed(transformed, transform: Callable, X: np.ndarray) -> np.nd
             f"{_name(transform)} must return the shape of X, {X.shape}, got {transformed.shape}."
         )
     if not np.isfinite(transformed).all():
-        raise ValueError(f"{_name(transform)} returns NaN or infinity near amount zero.")
+        raise ValueError(f"{_name(transform)} returns NaN or infinity {where}.")
     return transformed
 
 
@@ -232,4 +287,8 @@ def _warn_of_change(transform: Callable, X: np.ndarray, middle: np.ndarray) -> N
 
 
 def _name(transform: Callable) -> str:
-    return f"transform {getattr(transform, '__name__', transform)!r}"
+    return f"transform {_short_name(transform)!r}"
+
+
+def _short_name(transform: Callable) -> str:
+    return getattr(transform, "__name__", type(transform).__name__)

@@ -11,11 +11,20 @@ from numpy.typing import ArrayLike
 from sklearn.base import clone
 
 from sktangent._checks import (
-    check_derivatives,
+    check_multipliers,
     check_names,
     check_nonnegative,
     check_samples,
-    check_tangents,
+)
+from sktangent._html import diagram
+from sktangent.tangents._answers import (
+    check_answer,
+    check_moved,
+    combinations_of,
+    count_of,
+    join_derivatives,
+    names_of,
+    under_the_columns_of,
 )
 from sktangent.tangents._base import BaseTangents
 
@@ -142,6 +151,10 @@ class TangentUnion(BaseTangents):
             self._set_weight(name.removeprefix(_WEIGHT), params.pop(name))
         return super().set_params(**params)
 
+    def _sk_visual_block_(self):
+        """Show the kinds inside, the fitted ones where there are."""
+        return diagram(self, getattr(self, "tangents_", None) or _named(self.tangents))
+
     def _replace(self, name: str, kind: Callable) -> None:
         named = _named(self.tangents)
         # With every name written out, since those made from classes may change with the kind.
@@ -202,17 +215,122 @@ class TangentUnion(BaseTangents):
             If X is not as described, or a kind refuses it or gives what are not its tangents.
         """
         samples = check_samples(X, self)
-        named = self.tangents_ if hasattr(self, "tangents_") else _named(self.tangents)
-        names = [name for name, _ in named]
-        factors = np.sqrt(_check_weights(self.weights, names))
-        answers = [_check_answer(kind(X), name, samples) for name, kind in named]
+        named, factors = self._kinds()
+        answers = [check_answer(kind(X), name, samples) for name, kind in named]
         ends = np.cumsum([V.shape[1] for V, _ in answers])
         V = np.empty((len(samples), ends[-1], *samples.shape[1:]), dtype=samples.dtype)
         for (part, _), end, factor in zip(answers, ends, factors.tolist(), strict=True):
             np.multiply(part, factor, out=V[:, end - part.shape[1] : end])
         if all(d is None for _, d in answers):
             return V
-        return V, _join_derivatives(answers, factors)
+        return V, join_derivatives(answers, factors)
+
+    def move(self, X: ArrayLike, amounts: ArrayLike) -> np.ndarray:
+        r"""Move samples by each kind in turn, by :math:`\sqrt{w_k}` times its amounts.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, *input_shape)
+            The samples.
+        amounts : array-like of shape (n_samples, n_tangents)
+            How far to move each sample along each of its tangents, in the tangents' units.
+
+        Returns
+        -------
+        moved : ndarray of the shape of X
+            The moved samples, float32 where X is float32, otherwise float64.
+
+        Raises
+        ------
+        TypeError
+            If a kind has no ``move``, or the amounts are not numbers.
+        ValueError
+            If X or the amounts are not as described, or a kind refuses them.
+
+        Examples
+        --------
+        >>> from sktangent.tangents import FeatureTangents, TangentUnion
+        >>> kinds = [("first", FeatureTangents([0])), ("last", FeatureTangents([2]))]
+        >>> TangentUnion(kinds, weights={"last": 4}).move([[0.0, 0.0, 0.0]], [[1.0, 1.0]])
+        array([[1., 0., 2.]])
+        """
+        moved = check_samples(X, self)
+        named, factors = self._kinds()
+        for name, kind in named:
+            if not hasattr(kind, "move"):
+                raise TypeError(
+                    f"tangents has {name!r}, which cannot move samples: it has no move(X, amounts)."
+                )
+        counts = [count_of(kind, name, X) for name, kind in named]
+        amounts = check_multipliers(amounts, (len(moved), sum(counts)), "amounts")
+        parts = np.split(amounts, np.cumsum(counts)[:-1], axis=1)
+        for (name, kind), part, factor in zip(named, parts, factors, strict=True):
+            answer = kind.move(under_the_columns_of(X, moved), factor * part)
+            moved = check_moved(answer, name, moved)
+        return moved
+
+    def combine(self, X: ArrayLike, coefficients: ArrayLike) -> np.ndarray:
+        r"""Compute linear combinations of the tangent vectors of all kinds.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, *input_shape)
+            The samples.
+        coefficients : array-like of shape (n_samples, k, n_tangents)
+            Those of k combinations for each sample.
+
+        Returns
+        -------
+        V : ndarray of shape (n_samples, k, *input_shape)
+            The combinations :math:`\sum_t c_{kt} \tau_t`, float32 where X is float32, otherwise
+            float64. Kinds that have a ``combine`` combine before they compute.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X or the coefficients are not as described, or a kind refuses them, or wants
+            derivatives other than zero, whose combinations are not told here.
+        """
+        samples = check_samples(X, self)
+        named, factors = self._kinds()
+        counts = [count_of(kind, name, X) for name, kind in named]
+        coefficients = check_multipliers(
+            coefficients, (len(samples), -1, sum(counts)), "coefficients"
+        )
+        parts = np.split(coefficients, np.cumsum(counts)[:-1], axis=2)
+        V = np.zeros((*coefficients.shape[:2], *samples.shape[1:]), dtype=samples.dtype)
+        for (name, kind), part, factor in zip(named, parts, factors, strict=True):
+            V += combinations_of(kind, name, X, samples, factor * part)
+        return V
+
+    def tangent_names(self, X: ArrayLike) -> list[str]:
+        """Name the tangents by kind and transformation: ``image__rotation``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, *input_shape)
+            The samples, given on to the kinds as they are.
+
+        Returns
+        -------
+        names : list of str
+            One for each tangent; those of a callable that gives them no names have the kind's.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As the call.
+        """
+        return [
+            f"{name}__{one}" if one else name
+            for name, kind in self._kinds()[0]
+            for one in names_of(kind, name, X)
+        ]
+
+    def _kinds(self) -> tuple[list[tuple[str, Callable]], np.ndarray]:
+        """Return the kinds, fitted if they are, and what their tangents are multiplied by."""
+        named = self.tangents_ if hasattr(self, "tangents_") else _named(self.tangents)
+        return named, np.sqrt(_check_weights(self.weights, [name for name, _ in named]))
 
 
 def _named(tangents: Sequence[Callable | tuple[str, Callable]]) -> list[tuple[str, Callable]]:
@@ -271,31 +389,3 @@ def _check_weights(
             f"weights must have {len(names)} entries, as there are kinds, got {len(weights)}."
         )
     return [check_nonnegative(weight, "weights") for weight in weights]
-
-
-def _check_answer(
-    answer: ArrayLike | tuple, name: str, X: np.ndarray
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the tangents of one kind, and the derivatives wanted along them."""
-    V, d = answer if isinstance(answer, tuple) else (answer, None)
-    V = check_tangents(V, X, f"tangents of {name!r}")
-    if d is None:
-        return V, None
-    return V, check_derivatives(d, (*V.shape[:2], None), X.dtype, f"derivatives of {name!r}")
-
-
-def _join_derivatives(
-    answers: list[tuple[np.ndarray, np.ndarray | None]], factors: np.ndarray
-) -> np.ndarray:
-    shapes = {d.shape[2:] for _, d in answers if d is not None}
-    if len(shapes) > 1:
-        raise ValueError(
-            f"The derivatives of the kinds must be for the same outputs, got the shapes "
-            f"{sorted(shapes)} behind (n_samples, n_tangents)."
-        )
-    outputs, dtype = shapes.pop(), next(d.dtype for _, d in answers if d is not None)
-    parts = [
-        np.zeros((*V.shape[:2], *outputs), dtype=dtype) if d is None else factor * d
-        for (V, d), factor in zip(answers, factors.astype(dtype), strict=True)
-    ]
-    return np.concatenate(parts, axis=1)
