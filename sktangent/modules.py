@@ -63,7 +63,7 @@ class MLP(nn.Sequential):
     ) -> None:
         super().__init__()
         build = get_activation(activation)
-        sizes = [n_features, *_as_sizes(hidden_layer_sizes)]
+        sizes = [n_features, *as_sizes(hidden_layer_sizes)]
         for n_in, n_out in zip(sizes, sizes[1:], strict=False):
             self.append(nn.Linear(n_in, n_out))
             self.append(build())
@@ -119,7 +119,8 @@ def get_activation(activation: str | Callable[[], nn.Module]) -> Callable[[], nn
     return activation
 
 
-def _as_sizes(hidden_layer_sizes: Sequence[int] | int) -> list[int]:
+def as_sizes(hidden_layer_sizes: Sequence[int] | int) -> list[int]:
+    """Write the sizes of the hidden layers as a list, and check them."""
     is_one = isinstance(hidden_layer_sizes, Integral)
     sizes = [hidden_layer_sizes] if is_one else list(hidden_layer_sizes)
     if any(not isinstance(size, Integral) or size <= 0 for size in sizes):

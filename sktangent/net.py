@@ -21,9 +21,10 @@ from sktangent.propagation.compiling import CompiledPropagation
 from sktangent.training.batches import make_batches
 from sktangent.training.epochs import EpochLoop, QuietLog
 from sktangent.training.history import EpochHistory
+from sktangent.training.least_squares import LeastSquaresSteps
 
 
-class TangentPropNet(EpochLoop, NetDerivatives, skorch.NeuralNet):
+class TangentPropNet(EpochLoop, LeastSquaresSteps, NetDerivatives, skorch.NeuralNet):
     """A :class:`skorch.NeuralNet` whose training step knows tangents.
 
     All of skorch's parameters, callbacks and methods work on it, and its hooks: :meth:`infer` runs

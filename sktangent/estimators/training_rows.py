@@ -49,6 +49,8 @@ class TangentRows:
     with_derivatives : bool
         Whether derivatives are wanted; of those that come with the tangents it is known once some
         have been found.
+    shape : tuple of int or None
+        (n_tangents, *shape of what the network sees of a sample), once some have been found.
     """
 
     def __init__(self, estimator, frame, X: np.ndarray, tangents, derivatives) -> None:
@@ -58,6 +60,7 @@ class TangentRows:
         self._source = self._find_source(tangents)
         self._derivatives = derivatives
         self.with_derivatives = derivatives is not None
+        self.shape: tuple[int, ...] | None = None
         self._are_checked = False
         self._config = get_config()  # which threads do not share
 
@@ -72,6 +75,7 @@ class TangentRows:
             scale = self._scale(V.shape[1])
             frame = _safe_indexing(self._frame, rows)
             V = scale_tangents(self._estimator._push_forward(frame, V), scale)
+        self.shape = V.shape[1:]
         if d is None:
             return {"tangents": V}
         self.with_derivatives = True

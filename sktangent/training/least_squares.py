@@ -1,0 +1,246 @@
+r"""The objective of a net on a batch as a sum of squares.
+
+With squared error, :math:`E = \lVert r \rVert^2` for the residuals
+
+.. math:: \sqrt{s_i / n}\,(f(x_i) - y_i) \quad\text{and}\quad
+          \sqrt{w s_i / n}\,(J_f(x_i)\,\tau_{it} - d_{it}),
+
+one for every output; those of which y or d is NaN are left out.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sktangent._speed.chains import find_chain
+from sktangent._speed.parameter_jacobian import ChainByParameters
+from sktangent.criterion import TangentPropLoss
+from sktangent.propagation import propagate
+from sktangent.training.levenberg_marquardt import LevenbergMarquardt, assign
+
+# rows of a Jacobian that torch goes back for at once
+_ROWS_AT_ONCE = 64
+_NAME = "optimizer 'lm'"
+# what a user may override, and what is not called
+_HOOKS = ("infer", "get_loss", "train_step_single")
+
+
+class LossValues(NamedTuple):
+    """The loss and its two terms, the penalty before it is multiplied by its weight."""
+
+    loss: Tensor
+    data_loss: Tensor
+    penalty: Tensor
+
+
+class LeastSquares:
+    r"""Residuals of a module on a batch, and their Jacobian by the module's parameters.
+
+    A point is a vector of all entries of the parameters that are trained, in their order.
+    Whatever the precision of the module, it is calculated in double precision where the device
+    has it.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network, deterministic in its present mode. It is left at the last point where
+        residuals were asked for, unless it is a chain of linear layers.
+    x : torch.Tensor of shape (n_samples, *input_shape)
+        The samples.
+    y : torch.Tensor of shape (n_samples, n_outputs)
+        The targets, NaN where one is not known.
+    tangents : torch.Tensor of shape (n_samples, n_tangents, *input_shape), default=None
+        The tangent vectors.
+    derivatives : torch.Tensor of shape (n_samples, n_tangents, n_outputs), default=None
+        The derivatives wanted, NaN where one is not known. None: zero.
+    sample_weight : torch.Tensor of shape (n_samples,), default=None
+        The weights of the samples. None: ones.
+    penalty_weight : float, default=1.0
+        w.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktangent.training.least_squares import LeastSquares
+    >>> x, slope = torch.tensor([[0.0], [3.0]]), torch.ones(2, 1, 1)
+    >>> module = torch.nn.Sequential(torch.nn.Linear(1, 1))
+    >>> problem = LeastSquares(module, x, x, slope, slope)
+    >>> r, J = problem.linearize(torch.tensor([2.0, 1.0]))  # weight and bias
+    >>> (r * 2**0.5).round().tolist()
+    [1.0, 1.0, 4.0, 1.0]
+    >>> (J * 2**0.5).round().tolist()
+    [[0.0, 1.0], [1.0, 0.0], [3.0, 1.0], [1.0, 0.0]]
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        tangents: Tensor | None = None,
+        derivatives: Tensor | None = None,
+        sample_weight: Tensor | None = None,
+        penalty_weight: float = 1.0,
+    ) -> None:
+        if tangents is None:
+            tangents = x.new_empty(len(x), 0, *x.shape[1:])
+        if derivatives is None:
+            derivatives = y.new_zeros(len(x), tangents.shape[1], *y.shape[1:])
+        self.penalty_weight = penalty_weight
+        self._precision = torch.float32 if x.device.type == "mps" else torch.float64
+        self._target = torch.cat([y.unsqueeze(1), derivatives], dim=1).to(self._precision)
+        self._scale = self._weights(sample_weight).sqrt()
+        known = ~self._target.isnan()
+        self._known = None if known.all() else known
+        self._function = _by_parameters(module, x, tangents, self._precision)
+
+    def _weights(self, sample_weight: Tensor | None) -> Tensor:
+        n_samples, n_terms = self._target.shape[:2]
+        terms = self._target.new_full((n_terms,), self.penalty_weight)
+        terms[0] = 1.0
+        weights = terms.expand(n_samples, -1) / n_samples
+        if sample_weight is not None:
+            weights = weights * sample_weight.unsqueeze(1)
+        return weights.reshape(n_samples, n_terms, *(1,) * (self._target.ndim - 2))
+
+    def residuals(self, point: Tensor) -> Tensor:
+        """Compute the residuals at a point, a vector."""
+        return self._weigh(self._function.values(point))
+
+    def linearize(self, point: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the residuals at a point and their Jacobian, (n_residuals, n_parameters)."""
+        values, jacobian = self._function.linearize(point)
+        jacobian.mul_(self._scale.unsqueeze(-1))
+        rows = jacobian.flatten(0, -2) if self._known is None else jacobian[self._known]
+        return self._weigh(values), rows
+
+    def losses(self, residuals: Tensor) -> LossValues:
+        """Tell the terms of the loss from each other."""
+        squares = torch.zeros_like(self._target)
+        squares[self._known if self._known is not None else ...] = residuals.square().view(
+            -1 if self._known is not None else self._target.shape
+        )
+        data, penalty = squares[:, 0].sum(), squares[:, 1:].sum()
+        weight = self.penalty_weight
+        return LossValues(data + penalty, data, penalty / weight if weight else penalty)
+
+    def _weigh(self, values: Tensor) -> Tensor:
+        residuals = (values - self._target).mul_(self._scale)
+        return residuals.flatten() if self._known is None else residuals[self._known]
+
+
+def _by_parameters(module, x: Tensor, tangents: Tensor, precision: torch.dtype):
+    """Write a module's values and directional derivatives as a function of its parameters."""
+    chain = find_chain(module, x, tangents)
+    if chain is not None:
+        used = [p for layer in chain.linear for p in layer.parameters()]
+        trained = [p for p in module.parameters() if p.requires_grad]
+        if len(used) == len(trained) and all(map(operator.is_, used, trained)):
+            return ChainByParameters(chain, x.to(precision), tangents.to(precision))
+    return _ModuleByParameters(module, x, tangents)
+
+
+class _ModuleByParameters:
+    """Any module, by automatic differentiation, at the points that it is moved to."""
+
+    def __init__(self, module: nn.Module, x: Tensor, tangents: Tensor) -> None:
+        self.module, self.x, self.tangents = module, x, tangents
+        self.params = [p for p in module.parameters() if p.requires_grad]
+
+    def values(self, point: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self._propagate(point).to(point.dtype)
+
+    def linearize(self, point: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            values = self._propagate(point)
+        flat = values.flatten()
+        directions = torch.eye(len(flat), dtype=flat.dtype, device=flat.device)
+        rows = torch.cat([self._rows(flat, part) for part in directions.split(_ROWS_AT_ONCE)])
+        return values.detach().to(point.dtype), rows.to(point.dtype).view(*values.shape, -1)
+
+    def _propagate(self, point: Tensor) -> Tensor:
+        assign(self.params, point)
+        if self.tangents.shape[1] == 0:
+            return self.module(self.x).unsqueeze(1)
+        y, dy = propagate(self.module, self.x, self.tangents)
+        return torch.cat([y.unsqueeze(1), dy], dim=1)
+
+    def _rows(self, values: Tensor, directions: Tensor) -> Tensor:
+        grads = torch.autograd.grad(
+            values,
+            self.params,
+            directions,
+            retain_graph=True,
+            is_grads_batched=True,
+            materialize_grads=True,
+        )
+        return torch.cat([grad.flatten(1) for grad in grads], dim=1)
+
+
+class LeastSquaresSteps:
+    """The part of a skorch net that takes the steps of an optimizer of least squares."""
+
+    def train_step(self, batch, **fit_params) -> dict[str, Tensor]:
+        """Take a step on a batch.
+
+        Parameters
+        ----------
+        batch : tuple
+            ``(X, y)``, as the iterator yields it.
+        **fit_params : dict
+            Passed to the module's ``forward``.
+
+        Returns
+        -------
+        step : dict
+            ``loss``, ``data_loss``, ``penalty`` and ``y_pred``; with an optimizer of least squares
+            those that the step led to, else those that it began with.
+        """
+        if not isinstance(self.optimizer_, LevenbergMarquardt):
+            return super().train_step(batch, **fit_params)
+        self._check_least_squares(fit_params)
+        self._set_training(True)
+        X, y = batch
+        problem = LeastSquares(
+            self.module_,
+            self._part(X, "x"),
+            self._on_device(y),
+            self._part(X, "tangents"),
+            self._part(X, "derivatives"),
+            self._part(X, "sample_weight"),
+            self.criterion_.penalty_weight,
+        )
+        residuals = self.optimizer_.step(problem)
+        with torch.no_grad():
+            return {**problem.losses(residuals)._asdict(), "y_pred": self.infer(X)}
+
+    def _check_least_squares(self, fit_params: dict) -> None:
+        criterion = self.criterion_
+        loss = getattr(criterion, "loss", None)
+        plain = type(criterion) is TangentPropLoss and type(loss) is nn.MSELoss
+        if not plain or loss.reduction != "none":
+            raise ValueError(
+                f"{_NAME} needs the squared error for a loss, got {loss or criterion!r}."
+            )
+        own = [name for name in _HOOKS if _is_own(self, name)]
+        if own or fit_params:
+            raise ValueError(
+                f"{_NAME} sees the module and the data alone; set another optimizer with "
+                f"{', '.join([*own, *fit_params])}."
+            )
+        for name in ("n_projections", "autocast"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"{_NAME} needs a loss without noise, got {name}={getattr(self, name)!r}."
+                )
+
+
+def _is_own(net, name: str) -> bool:
+    """Tell whether a subclass, of a user, has a hook of its own."""
+    owner = next(cls for cls in type(net).__mro__ if LeastSquaresSteps in cls.__bases__)
+    return getattr(type(net), name) is not getattr(owner, name)
