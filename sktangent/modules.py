@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from numbers import Integral
 
+import torch
 from torch import Tensor, nn
 
 from sktangent._speed.chains import is_chain_of_flat_samples
@@ -68,6 +69,19 @@ class MLP(nn.Sequential):
             self.append(nn.Linear(n_in, n_out))
             self.append(build())
         self.append(nn.Linear(sizes[-1], n_outputs))
+
+    def expect(self, mean: Tensor, scale: Tensor) -> None:
+        """Change the first layer so that samples of this mean and scale are as standard ones.
+
+        Parameters
+        ----------
+        mean, scale : torch.Tensor of shape (n_features,)
+            Of the features.
+        """
+        first = self[0]
+        with torch.no_grad():
+            first.weight /= scale
+            first.bias -= first.weight @ mean
 
     @is_chain_of_flat_samples
     def forward(self, x: Tensor) -> Tensor:

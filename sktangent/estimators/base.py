@@ -36,6 +36,7 @@ from sktangent.estimators.parameters import CONSTRAINTS
 from sktangent.estimators.schedule import Schedule, plan
 from sktangent.estimators.tangent_data import moments
 from sktangent.estimators.training_rows import TangentRows, keep_or_compute, take_rows
+from sktangent.modules import MLP
 from sktangent.net import TangentPropNet
 from sktangent.training.stopping import Stopping, unchanged_on_failure
 
@@ -169,6 +170,8 @@ class TangentPropEstimator(FittedNet, ABC):
                 net = self._new_net(inputs["x"], target, device, schedule)
             else:
                 net = self._old_net(schedule)
+            if fresh and schedule.optimizer == "lm" and isinstance(net.module_, MLP):
+                _standardize(net.module_, inputs["x"][train])
             if fresh and find is not None:
                 self._check_activations(net.module_, torch.tensor(inputs["x"][:1], device=device))
             net.train_split = _fixed_split(inputs, target, valid)
@@ -329,6 +332,13 @@ class TangentPropEstimator(FittedNet, ABC):
             relative_tol=schedule.relative_tol,
             restore_best=self.early_stopping,
         )
+
+
+def _standardize(module: MLP, x: np.ndarray) -> None:
+    """Let a new network see samples in the standard units of their features."""
+    x = x.reshape(len(x), -1)
+    statistics = moments(x, np.ones(len(x)))
+    module.expect(*(torch.as_tensor(s).to(module[0].weight) for s in statistics))
 
 
 def _relative_weight(weight: np.ndarray, mean: float, dtype: np.dtype) -> dict[str, np.ndarray]:

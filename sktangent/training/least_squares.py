@@ -16,11 +16,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sktangent._speed.chains import find_chain
+from sktangent._speed.chains import Chain, find_chain
 from sktangent._speed.parameter_jacobian import ChainByParameters
 from sktangent.criterion import TangentPropLoss
 from sktangent.propagation import propagate
-from sktangent.training.levenberg_marquardt import LevenbergMarquardt, assign
+from sktangent.training.levenberg_marquardt import LevenbergMarquardt
 
 # rows of a Jacobian that torch goes back for at once
 _ROWS_AT_ONCE = 64
@@ -40,9 +40,10 @@ class LossValues(NamedTuple):
 class LeastSquares:
     r"""Residuals of a module on a batch, and their Jacobian by the module's parameters.
 
-    A point is a vector of all entries of the parameters that are trained, in their order.
-    Whatever the precision of the module, it is calculated in double precision where the device
-    has it.
+    A point is a vector of all entries of the parameters that are trained, in their order. For a
+    chain of linear layers, as the default network, it holds those of the same network behind
+    standardized samples instead, so that the units of x do not matter. Whatever the precision of
+    the module, it is calculated in double precision where the device has it.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ class LeastSquares:
     >>> import torch
     >>> from sktangent.training.least_squares import LeastSquares
     >>> x, slope = torch.tensor([[0.0], [3.0]]), torch.ones(2, 1, 1)
-    >>> module = torch.nn.Sequential(torch.nn.Linear(1, 1))
+    >>> module = torch.nn.Linear(1, 1)
     >>> problem = LeastSquares(module, x, x, slope, slope)
     >>> r, J = problem.linearize(torch.tensor([2.0, 1.0]))  # weight and bias
     >>> (r * 2**0.5).round().tolist()
@@ -107,6 +108,14 @@ class LeastSquares:
             weights = weights * sample_weight.unsqueeze(1)
         return weights.reshape(n_samples, n_terms, *(1,) * (self._target.ndim - 2))
 
+    def start(self) -> Tensor:
+        """Return the point that the module's parameters stand for."""
+        return self._function.start()
+
+    def move_to(self, point: Tensor) -> None:
+        """Set the module's parameters to what a point stands for."""
+        self._function.move_to(point)
+
     def residuals(self, point: Tensor) -> Tensor:
         """Compute the residuals at a point, a vector."""
         return self._weigh(self._function.values(point))
@@ -135,21 +144,56 @@ class LeastSquares:
 
 def _by_parameters(module, x: Tensor, tangents: Tensor, precision: torch.dtype):
     """Write a module's values and directional derivatives as a function of its parameters."""
+    params = [p for p in module.parameters() if p.requires_grad]
     chain = find_chain(module, x, tangents)
     if chain is not None:
         used = [p for layer in chain.linear for p in layer.parameters()]
-        trained = [p for p in module.parameters() if p.requires_grad]
-        if len(used) == len(trained) and all(map(operator.is_, used, trained)):
-            return ChainByParameters(chain, x.to(precision), tangents.to(precision))
-    return _ModuleByParameters(module, x, tangents)
+        if len(used) == len(params) and all(map(operator.is_, used, params)):
+            return _ChainByPoints(chain, params, x.to(precision), tangents.to(precision))
+    return _ModuleByPoints(module, params, x, tangents, precision)
 
 
-class _ModuleByParameters:
+class _ChainByPoints(ChainByParameters):
+    """A chain behind samples that are standardized."""
+
+    def __init__(self, chain: Chain, params: list, x: Tensor, tangents: Tensor) -> None:
+        x, tangents = x.flatten(1), _first_if_repeated(tangents).flatten(2)
+        has_bias = chain.linear[0].bias is not None
+        self._params = params
+        self._mean = x.mean(0) if has_bias else torch.zeros_like(x[0])
+        scale = (x - x.mean(0)).square().mean(0).sqrt()
+        smallest = 10 * torch.finfo(x.dtype).eps * x.abs().amax(0)
+        self._scale = torch.where(scale > smallest, scale, 1.0)
+        tangents = (tangents / self._scale).expand(len(x), -1, -1)
+        super().__init__(chain, (x - self._mean) / self._scale, tangents)
+
+    def start(self) -> Tensor:
+        weight, *others = [p.detach().to(self.x.dtype) for p in self._params]
+        if self.chain.linear[0].bias is not None:
+            others[0] = others[0] + weight @ self._mean
+        return torch.cat([p.flatten() for p in (weight * self._scale, *others)])
+
+    def move_to(self, point: Tensor) -> None:
+        weight, *others = _split(point, self._params)
+        weight = weight / self._scale
+        if self.chain.linear[0].bias is not None:
+            others[0] = others[0] - weight @ self._mean
+        torch._foreach_copy_(self._params, [weight, *others])
+
+
+class _ModuleByPoints:
     """Any module, by automatic differentiation, at the points that it is moved to."""
 
-    def __init__(self, module: nn.Module, x: Tensor, tangents: Tensor) -> None:
-        self.module, self.x, self.tangents = module, x, tangents
-        self.params = [p for p in module.parameters() if p.requires_grad]
+    def __init__(self, module: nn.Module, params: list, x, tangents, precision) -> None:
+        self.module, self.params, self.x, self.tangents = module, params, x, tangents
+        self._precision = precision
+
+    def start(self) -> Tensor:
+        return torch.cat([p.detach().flatten() for p in self.params]).to(self._precision)
+
+    def move_to(self, point: Tensor) -> None:
+        with torch.no_grad():
+            torch._foreach_copy_(self.params, _split(point, self.params))
 
     def values(self, point: Tensor) -> Tensor:
         with torch.no_grad():
@@ -164,7 +208,7 @@ class _ModuleByParameters:
         return values.detach().to(point.dtype), rows.to(point.dtype).view(*values.shape, -1)
 
     def _propagate(self, point: Tensor) -> Tensor:
-        assign(self.params, point)
+        self.move_to(point)
         if self.tangents.shape[1] == 0:
             return self.module(self.x).unsqueeze(1)
         y, dy = propagate(self.module, self.x, self.tangents)
@@ -180,6 +224,15 @@ class _ModuleByParameters:
             materialize_grads=True,
         )
         return torch.cat([grad.flatten(1) for grad in grads], dim=1)
+
+
+def _split(point: Tensor, params: list[Tensor]) -> list[Tensor]:
+    parts = point.split([p.numel() for p in params])
+    return [part.view_as(p) for part, p in zip(parts, params, strict=True)]
+
+
+def _first_if_repeated(tangents: Tensor) -> Tensor:
+    return tangents[:1] if tangents.stride(0) == 0 else tangents
 
 
 class LeastSquaresSteps:

@@ -19,7 +19,7 @@ no acceleration: with the same Jacobian {measured}.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Protocol
 
 import torch
@@ -35,7 +35,16 @@ _SMALLEST_BLOCK, _BLOCKS = 64, 6
 
 
 class Problem(Protocol):
-    """What is minimized: residuals as a function of all parameters in one vector."""
+    """What is minimized: residuals as a function of a point, one number for each parameter.
+
+    The points may be the parameters themselves, or a linear function of them, layer by layer.
+    """
+
+    def start(self) -> Tensor:
+        """Return the point that the parameters stand for."""
+
+    def move_to(self, point: Tensor) -> None:
+        """Set the parameters to what a point stands for."""
 
     def residuals(self, point: Tensor) -> Tensor:
         """Compute the residuals."""
@@ -60,7 +69,7 @@ class LevenbergMarquardt(torch.optim.Optimizer):
     max_iter : int, default=10
         Iterations in one call of ``step``; the damping is kept from call to call.
     weight_decay : float, default=0.0
-        :math:`\lambda`.
+        :math:`\lambda`; the weights are those of the problem's points.
 
     Raises
     ------
@@ -119,17 +128,17 @@ class LevenbergMarquardt(torch.optim.Optimizer):
         """
         group = self.param_groups[0]
         params = [p for p in group["params"] if p.requires_grad]
-        decay = 0.5 * group["weight_decay"] * _decayed(params)
-        point, residuals = flatten(params), None
+        point, residuals = problem.start(), None
+        decay = 0.5 * group["weight_decay"] * _decayed(params, point)
         for _ in range(group["max_iter"]):
             try:
                 found = self._iterate(problem, point, decay)
             finally:
-                assign(params, point)  # what was tried may have left them elsewhere
+                problem.move_to(point)  # what was tried may have left them elsewhere
             if found is None:
                 break
             point, residuals = found
-            assign(params, point)
+            problem.move_to(point)
         return problem.residuals(point) if residuals is None else residuals
 
     def _iterate(
@@ -264,19 +273,6 @@ def _solve(factor: Tensor, right: Tensor) -> Tensor:
     return torch.cholesky_solve(right.unsqueeze(1), factor).squeeze(1)
 
 
-def _decayed(params: list[Tensor]) -> Tensor:
+def _decayed(params: list[Tensor], point: Tensor) -> Tensor:
     """Tell for each entry, by one or zero, whether the L2 term has it."""
-    return torch.cat([torch.full_like(flatten([p]), float(p.ndim > 1)) for p in params])
-
-
-def flatten(params: Sequence[Tensor]) -> Tensor:
-    """Write the entries of parameters into one vector, in double precision where there is one."""
-    vector = torch.cat([p.detach().reshape(-1) for p in params])
-    return vector if vector.device.type == "mps" else vector.double()
-
-
-def assign(params: Sequence[Tensor], point: Tensor) -> None:
-    """Set parameters to the entries of a vector."""
-    with torch.no_grad():
-        for parameter, part in zip(params, point.split([p.numel() for p in params]), strict=True):
-            parameter.copy_(part.view_as(parameter))
+    return torch.cat([point.new_full((p.numel(),), float(p.ndim > 1)) for p in params])
