@@ -321,8 +321,10 @@ class TangentPropEstimator(FittedNet, ABC):
             "verbose": self.verbose,
         }
 
-    def _l2(self, schedule: Schedule) -> float:
-        return float(self.alpha / schedule.batch_size / self._mean_weight)
+    def _l2(self, schedule: Schedule) -> float | None:
+        if schedule.alpha is None:
+            return None
+        return float(schedule.alpha / schedule.batch_size / self._mean_weight)
 
     def _stopping(self, schedule: Schedule) -> Stopping:
         return Stopping(

@@ -14,7 +14,7 @@ from sktangent.modules import as_sizes
 from sktangent.training.levenberg_marquardt import LevenbergMarquardt
 from sktangent.training.optimizers import LBFGS
 
-_BATCH_SIZE = 200
+_BATCH_SIZE, _ALPHA = 200, 1e-4
 _EPOCHS, _STEPS = 200, 3000
 _PATIENCE_EPOCHS, _PATIENCE_STEPS = 10, 300
 _LBFGS_EPOCHS, _LBFGS_EPOCHS_WITH_DERIVATIVES, _LBFGS_PATIENCE = 100, 30, 25
@@ -48,6 +48,8 @@ class Schedule:
         Epochs without progress after which training ends.
     relative_tol : bool
         Whether progress is measured as a part of the loss.
+    alpha : float or None
+        The L2 weight; None: left to the optimizer.
     """
 
     optimizer: object
@@ -56,6 +58,7 @@ class Schedule:
     epochs: int
     patience: int
     relative_tol: bool
+    alpha: float | None
 
 
 def plan(
@@ -99,6 +102,7 @@ def plan(
         epochs=epochs if estimator.max_epochs == "auto" else estimator.max_epochs,
         patience=patience if estimator.n_iter_no_change == "auto" else estimator.n_iter_no_change,
         relative_tol=optimizer in _FULL_BATCH,
+        alpha=_choose_alpha(estimator, optimizer, tangents),
     )
 
 
@@ -121,6 +125,13 @@ def _choose_optimizer(estimator, n_samples: int, tangents: TangentRows | None, i
         and not incremental
     )
     return "lm" if suits else "adam"
+
+
+def _choose_alpha(estimator, optimizer, tangents: TangentRows | None) -> float | None:
+    if estimator.alpha != "auto":
+        return estimator.alpha
+    known = tangents is not None and tangents.with_derivatives
+    return None if optimizer == "lm" and known else _ALPHA
 
 
 def _lm_work(estimator, n_samples: int, tangents: TangentRows | None) -> float:

@@ -30,6 +30,8 @@ _DIFFERENCE, _LONGEST_ACCELERATION = 0.1, 0.75
 _TRIALS = 30
 # a gain that is smaller, as a part of the loss, is lost in rounding
 _ROUNDING = 1e-14
+# the L2 weight at first, in parts of a mean squared residual, and how much it changes at once
+_FIRST_DECAY, _DECAY_CHANGE = 1e-2, 10.0
 # columns whose products are computed at once: all but half of a square is wasted on symmetry
 _SMALLEST_BLOCK, _BLOCKS = 64, 6
 
@@ -68,8 +70,10 @@ class LevenbergMarquardt(torch.optim.Optimizer):
         The damping at the start, as a part of the largest diagonal entry of :math:`J^T J`.
     max_iter : int, default=10
         Iterations in one call of ``step``; the damping is kept from call to call.
-    weight_decay : float, default=0.0
-        :math:`\lambda`; the weights are those of the problem's points.
+    weight_decay : float or None, default=0.0
+        :math:`\lambda`; the weights are those of the problem's points. None: chosen anew after
+        each call of ``step``, as the value that explains the residuals best (MacKay 1992): large
+        where they are noise, tiny where the data have none.
 
     Raises
     ------
@@ -80,7 +84,7 @@ class LevenbergMarquardt(torch.optim.Optimizer):
     ----------
     H. B. Nielsen: *Damping parameter in Marquardt's method*, 1999. M. K. Transtrum, J. P. Sethna:
     *Improvements to the Levenberg-Marquardt algorithm for nonlinear least-squares minimization*,
-    2012.
+    2012. D. J. C. MacKay: *Bayesian interpolation*, 1992.
 
     Examples
     --------
@@ -100,9 +104,9 @@ class LevenbergMarquardt(torch.optim.Optimizer):
         params: Iterable[torch.nn.Parameter],
         lr: float = 1e-3,
         max_iter: int = 10,
-        weight_decay: float = 0.0,
+        weight_decay: float | None = 0.0,
     ) -> None:
-        if not weight_decay >= 0:
+        if weight_decay is not None and not weight_decay >= 0:
             raise ValueError(f"weight_decay must be >= 0, got {weight_decay}.")
         if not lr > 0:
             raise ValueError(f"lr must be > 0, got {lr}.")
@@ -128,8 +132,12 @@ class LevenbergMarquardt(torch.optim.Optimizer):
         """
         group = self.param_groups[0]
         params = [p for p in group["params"] if p.requires_grad]
+        state = self.state[params[0]]
         point, residuals = problem.start(), None
-        decay = 0.5 * group["weight_decay"] * _decayed(params, point)
+        decayed = _decayed(params, point)
+        if group["weight_decay"] is None and "decay" not in state:
+            state["decay"] = _FIRST_DECAY * problem.residuals(point).square().mean().item()
+        decay = self._decay() * decayed
         for _ in range(group["max_iter"]):
             try:
                 found = self._iterate(problem, point, decay)
@@ -139,7 +147,17 @@ class LevenbergMarquardt(torch.optim.Optimizer):
                 break
             point, residuals = found
             problem.move_to(point)
-        return problem.residuals(point) if residuals is None else residuals
+        if residuals is None:
+            return problem.residuals(point)
+        if group["weight_decay"] is None:
+            state["decay"] = _more_evident(state["decay"], problem, point)
+        return residuals
+
+    def _decay(self) -> float:
+        weight_decay = self.param_groups[0]["weight_decay"]
+        if weight_decay is not None:
+            return 0.5 * weight_decay
+        return self.state[self.param_groups[0]["params"][0]]["decay"]
 
     def _iterate(
         self, problem: Problem, point: Tensor, decay: Tensor
@@ -229,6 +247,30 @@ class _Dual:
     def correct(self, residuals: Tensor) -> Tensor:
         """Find the step that takes residuals away, as far as damping allows."""
         return -self._root * (self._scaled.t() @ _solve(self._factor, residuals))
+
+
+def _more_evident(decay: float, problem: Problem, point: Tensor) -> float:
+    r"""Move :math:`\Lambda` towards the value that explains the residuals best.
+
+    MacKay's rule: with :math:`\gamma = \operatorname{tr} J (J^T J + \Lambda)^{-1} J^T`, the number
+    of parameters that the data determine, of m residuals and parameters :math:`\theta`,
+    :math:`\Lambda = \gamma \lVert r \rVert^2 / ((m - \gamma) \lVert \theta \rVert^2)`.
+    """
+    residuals, jacobian = problem.linearize(point)
+    is_wide = jacobian.shape[1] > jacobian.shape[0]
+    matrix = _lower_gram(jacobian.t() if is_wide else jacobian)
+    matrix.diagonal().add_(decay)
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    if info.item():  # the data determine everything, as far as can be told
+        return decay
+    one = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
+    inverse_root = torch.linalg.solve_triangular(factor, one, upper=False)
+    undetermined = decay * inverse_root.square().sum().item()
+    determined = len(factor) - undetermined
+    spare = len(residuals) - determined
+    loss = residuals.square().sum().item()
+    wanted = determined * loss / max(spare * point.square().sum().item(), 1e-300)
+    return min(max(wanted, decay / _DECAY_CHANGE), decay * _DECAY_CHANGE)
 
 
 def _half_acceleration(
