@@ -32,6 +32,7 @@ _TRIALS = 30
 _ROUNDING = 1e-14
 # the L2 weight at first, in parts of a mean squared residual, and how much it changes at once
 _FIRST_DECAY, _DECAY_CHANGE = 1e-2, 10.0
+_ENOUGH=1e-10
 # columns whose products are computed at once: all but half of a square is wasted on symmetry
 _SMALLEST_BLOCK, _BLOCKS = 64, 6
 
@@ -136,8 +137,12 @@ class LevenbergMarquardt(torch.optim.Optimizer):
         point, residuals = problem.start(), None
         decayed = _decayed(params, point)
         if group["weight_decay"] is None and "decay" not in state:
-            state["decay"] = _FIRST_DECAY * problem.residuals(point).square().mean().item()
-        decay = self._decay() * decayed
+            first = _FIRST_DECAY * problem.residuals(point).square().mean().item()
+            state["decay"] = [first] * len(params)
+        if group["weight_decay"] is None:
+            decay = torch.cat([point.new_full((p.numel(),), d) for p, d in zip(params, state["decay"])])
+        else:
+            decay = 0.5*group["weight_decay"] * decayed
         for _ in range(group["max_iter"]):
             try:
                 found = self._iterate(problem, point, decay)
@@ -150,7 +155,7 @@ class LevenbergMarquardt(torch.optim.Optimizer):
         if residuals is None:
             return problem.residuals(point)
         if group["weight_decay"] is None:
-            state["decay"] = _more_evident(state["decay"], problem, point)
+            state["decay"] = _more_evident(state["decay"], params, problem, point)
         return residuals
 
     def _decay(self) -> float:
@@ -165,7 +170,7 @@ class LevenbergMarquardt(torch.optim.Optimizer):
         """Find a better point and its residuals; None: there is none to be found."""
         residuals, jacobian = problem.linearize(point)
         cost = _cost(residuals, point, decay)
-        if not math.isfinite(cost):
+        if not math.isfinite(cost) or residuals.square().sum() < _ENOUGH:
             return None
         kind = _Primal if jacobian.shape[1] <= jacobian.shape[0] else _Dual
         model = kind(residuals, jacobian, point, decay)
@@ -249,28 +254,39 @@ class _Dual:
         return -self._root * (self._scaled.t() @ _solve(self._factor, residuals))
 
 
-def _more_evident(decay: float, problem: Problem, point: Tensor) -> float:
-    r"""Move :math:`\Lambda` towards the value that explains the residuals best.
+def _more_evident(decays: list[float], params: list[Tensor], problem: Problem, point: Tensor):
+    r"""Move each parameter's :math:`\Lambda` towards the value that explains the residuals best.
 
-    MacKay's rule: with :math:`\gamma = \operatorname{tr} J (J^T J + \Lambda)^{-1} J^T`, the number
-    of parameters that the data determine, of m residuals and parameters :math:`\theta`,
-    :math:`\Lambda = \gamma \lVert r \rVert^2 / ((m - \gamma) \lVert \theta \rVert^2)`.
+    MacKay's rule: of parameters :math:`\theta_g`, the data determine
+    :math:`\gamma_g = \sum_{j \in g} (1 - \Lambda_g (J^T J + \Lambda)^{-1}_{jj})`; of m residuals, the
+    mean square of what is not fitted is :math:`\sigma^2 = \lVert r \rVert^2 / (m - \gamma)`, and
+    :math:`\Lambda_g = \sigma^2 \gamma_g / \lVert \theta_g \rVert^2`.
     """
     residuals, jacobian = problem.linearize(point)
-    is_wide = jacobian.shape[1] > jacobian.shape[0]
-    matrix = _lower_gram(jacobian.t() if is_wide else jacobian)
-    matrix.diagonal().add_(decay)
-    factor, info = torch.linalg.cholesky_ex(matrix)
-    if info.item():  # the data determine everything, as far as can be told
-        return decay
-    one = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
-    inverse_root = torch.linalg.solve_triangular(factor, one, upper=False)
-    undetermined = decay * inverse_root.square().sum().item()
-    determined = len(factor) - undetermined
-    spare = len(residuals) - determined
-    loss = residuals.square().sum().item()
-    wanted = determined * loss / max(spare * point.square().sum().item(), 1e-300)
-    return min(max(wanted, decay / _DECAY_CHANGE), decay * _DECAY_CHANGE)
+    sizes = [p.numel() for p in params]
+    everywhere = torch.cat([point.new_full((n,), d) for n, d in zip(sizes, decays, strict=True)])
+    if jacobian.shape[1] <= jacobian.shape[0]:
+        matrix = _lower_gram(jacobian)
+        matrix.diagonal().add_(everywhere)
+        factor, info = torch.linalg.cholesky_ex(matrix)
+        one = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
+        root = torch.linalg.solve_triangular(factor, one, upper=False)
+        determined = 1 - everywhere * root.square().sum(0)
+    else:
+        scaled = jacobian * everywhere.rsqrt()
+        matrix = _lower_gram(scaled.t())
+        matrix.diagonal().add_(1.0)
+        factor, info = torch.linalg.cholesky_ex(matrix)
+        determined = torch.linalg.solve_triangular(factor, scaled, upper=False).square().sum(0)
+    if info.item():
+        return decays
+    spare = max(len(residuals) - determined.sum().item(), 1e-3)
+    variance = residuals.square().sum().item() / spare
+    found = []
+    for decay, gamma, theta in zip(decays, determined.split(sizes), point.split(sizes), strict=True):
+        wanted = variance * gamma.sum().item() / max(theta.square().sum().item(), 1e-300)
+        found.append(min(max(wanted, decay / _DECAY_CHANGE), decay * _DECAY_CHANGE))
+    return found
 
 
 def _half_acceleration(
