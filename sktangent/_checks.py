@@ -1,4 +1,4 @@
-"""What tangents and transformers ask of samples, names and numbers that a user gives."""
+"""What is asked of samples, tangents, names and numbers that a user gives."""
 
 from __future__ import annotations
 
@@ -21,6 +21,110 @@ def check_samples(X: ArrayLike, caller: BaseEstimator) -> np.ndarray:
     if X.size == 0:
         raise ValueError(f"X must have at least one value a sample, got shape {X.shape}.")
     return X
+
+
+def check_tangents(
+    tangents: ArrayLike, X: np.ndarray, source: str, keep: Collection = ()
+) -> np.ndarray:
+    """Return the tangents of samples as one finite array, in the dtype of X.
+
+    Integers become floats. A view that repeats one sample's tangents stays one.
+
+    Parameters
+    ----------
+    tangents : array-like of shape (n_samples, n_tangents, *input_shape)
+        The tangent vectors.
+    X : ndarray of shape (n_samples, *input_shape)
+        The samples.
+    source : str
+        What the tangents are called in errors.
+    keep : collection of numpy dtypes, default=()
+        Other dtypes that they may have.
+
+    Returns
+    -------
+    V : ndarray of shape (n_samples, n_tangents, *input_shape)
+        The tangent vectors.
+    """
+    V = _as_numbers(tangents, source)
+    if V.ndim != X.ndim + 1 or V.shape[0] != X.shape[0] or V.shape[2:] != X.shape[1:]:
+        wanted = ", ".join(map(str, (X.shape[0], "n_tangents", *X.shape[1:])))
+        hint = " For one tangent, add its axis: V[:, None]." if V.shape == X.shape else ""
+        raise ValueError(f"{source} must have shape ({wanted}), got {V.shape}.{hint}")
+    if V.shape[1] == 0:
+        raise ValueError(f"{source} holds no tangent: its shape is {V.shape}.")
+    dtype = V.dtype if V.dtype in keep else X.dtype
+    with np.errstate(over="ignore"):
+        distinct = distinct_rows(V).astype(dtype, copy=False)
+    if not _all_finite(distinct):
+        raise ValueError(f"{source} holds NaN, infinity or a value too large for {dtype}.")
+    return np.broadcast_to(distinct, V.shape)
+
+
+def check_derivatives(
+    derivatives: ArrayLike, shape: tuple[int, int, int | None], dtype: np.dtype, source: str
+) -> np.ndarray:
+    """Return the derivatives wanted along tangents as one array, NaN where one is not known.
+
+    Parameters
+    ----------
+    derivatives : array-like of shape (n_samples, n_tangents) or (n_samples, n_tangents, n_outputs)
+        The derivatives.
+    shape : tuple
+        (n_samples, n_tangents, n_outputs); n_outputs is None where any number will do.
+    dtype : numpy dtype
+        Precision of the result.
+    source : str
+        What the derivatives are called in errors.
+
+    Returns
+    -------
+    d : ndarray of shape (n_samples, n_tangents) or (n_samples, n_tangents, n_outputs)
+        The derivatives.
+    """
+    d = _as_numbers(derivatives, source).astype(dtype, copy=False)
+    n_outputs = shape[2]
+    by_output = d.ndim == 3 and n_outputs in (None, d.shape[2])
+    if d.shape[:2] != shape[:2] or not (by_output or (d.ndim == 2 and n_outputs in (None, 1))):
+        wanted = ", ".join(map(str, shape[:2]))
+        also = f" or ({wanted})" if n_outputs in (None, 1) else ""
+        raise ValueError(
+            f"{source} must have shape ({wanted}, {n_outputs or 'n_outputs'}){also}: (n_samples, "
+            "n_tangents, n_outputs), or without tangents (n_samples, n_features, n_outputs). Got "
+            f"{d.shape}."
+        )
+    if np.isinf(d).any():
+        raise ValueError(f"{source} holds infinity; NaN says that one is not known.")
+    return d
+
+
+def repeats_one_row(array: np.ndarray) -> bool:
+    """Tell whether an array is a view that repeats its first row."""
+    return array.strides[0] == 0
+
+
+def distinct_rows(array: np.ndarray) -> np.ndarray:
+    """Leave out the copies in a view that repeats its first row."""
+    return array[:1] if repeats_one_row(array) else array
+
+
+def _as_numbers(values: ArrayLike, source: str) -> np.ndarray:
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind == "O" and array.ndim > 0:
+            array = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{source} must be one array of numbers: {error}") from error
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{source} must be one array of numbers, got dtype {array.dtype}.")
+    return array
+
+
+def _all_finite(array: np.ndarray) -> bool:
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = array.sum()
+    # a sum takes no memory; that it is not finite may be its own overflow
+    return bool(np.isfinite(total) or np.isfinite(array).all())
 
 
 def check_names(names: str | Sequence[str], known: Collection[str], parameter: str) -> list[str]:

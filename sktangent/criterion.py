@@ -189,7 +189,7 @@ class TangentPropLoss(nn.Module):
         ValueError
             If the shapes do not fit together.
         """
-        weight = self._sample_weight(y_true, sample_weight)
+        weight = self._sample_weight(y_pred, y_true, sample_weight)
         if weight is None and self._has_plain_losses():
             self._check_target(y_pred, y_true)
             return _SUMS[type(self.loss)](self.loss, y_pred, y_true) / y_pred.shape[0]
@@ -220,7 +220,7 @@ class TangentPropLoss(nn.Module):
         ValueError
             If the shapes do not fit together.
         """
-        weight = self._sample_weight(y_true, sample_weight)
+        weight = self._sample_weight(y_pred, y_true, sample_weight)
         return _mean(self.sample_penalties(y_pred, dy_pred, derivatives), weight)
 
     def sample_losses(self, y_pred: Tensor, y_true: Tensor) -> Tensor:
@@ -307,11 +307,13 @@ class TangentPropLoss(nn.Module):
         by_elements = isinstance(self.loss, (nn.MSELoss, nn.BCEWithLogitsLoss))
         return not (by_elements or y_true.is_floating_point())
 
-    def _sample_weight(self, y_true: Tensor, sample_weight: Tensor | None) -> Tensor | None:
-        if sample_weight is not None and sample_weight.shape != y_true.shape[:1]:
+    def _sample_weight(
+        self, y_pred: Tensor, y_true: Tensor, sample_weight: Tensor | None
+    ) -> Tensor | None:
+        if sample_weight is not None and sample_weight.shape != y_pred.shape[:1]:
             raise ValueError(
                 f"sample_weight has shape {tuple(sample_weight.shape)}, expected "
-                f"{tuple(y_true.shape[:1])}."
+                f"{tuple(y_pred.shape[:1])}."
             )
         if self.class_weight is None:
             return sample_weight

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 
+from sktangent._randomness import generator_for
 from sktangent._speed.chains import is_chain_of_flat_samples
+from sktangent.propagation.rules import activations as _activations
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "elu": nn.ELU,
-    "gelu": nn.GELU,
-    "identity": nn.Identity,
-    "logistic": nn.Sigmoid,
-    "mish": nn.Mish,
-    "relu": nn.ReLU,
-    "sigmoid": nn.Sigmoid,
-    "silu": nn.SiLU,
-    "softplus": nn.Softplus,
-    "tanh": nn.Tanh,
-}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = dict(
+    sorted((name, known.module) for known in _activations.ACTIVATIONS for name in known.names)
+)
 
 
 class MLP(nn.Sequential):
@@ -66,12 +60,12 @@ class MLP(nn.Sequential):
         build = get_activation(activation)
         sizes = [n_features, *as_sizes(hidden_layer_sizes)]
         for n_in, n_out in zip(sizes, sizes[1:], strict=False):
-            self.append(nn.Linear(n_in, n_out))
+            self.append(_linear(n_in, n_out))
             self.append(build())
-        self.append(nn.Linear(sizes[-1], n_outputs))
+        self.append(_linear(sizes[-1], n_outputs))
 
     def expect(self, mean: Tensor, scale: Tensor) -> None:
-        """Change the first layer so that samples of this mean and scale are as standard ones.
+        """Change the first layer so that samples of this mean and scale are to it as standard ones.
 
         Parameters
         ----------
@@ -131,6 +125,18 @@ def get_activation(activation: str | Callable[[], nn.Module]) -> Callable[[], nn
     if isinstance(activation, nn.Module) or not callable(activation):
         raise ValueError(f"activation must be a name or a module class, got {activation!r}.")
     return activation
+
+
+def _linear(n_in: int, n_out: int) -> nn.Linear:
+    """Build a layer; in a fit, with the numbers that torch would draw, from the fit's generator."""
+    generator = generator_for("cpu")
+    if generator is None:
+        return nn.Linear(n_in, n_out)
+    layer = nn.utils.skip_init(nn.Linear, n_in, n_out)
+    nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
+    bound = 1 / math.sqrt(n_in)
+    nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+    return layer
 
 
 def as_sizes(hidden_layer_sizes: Sequence[int] | int) -> list[int]:

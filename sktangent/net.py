@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 from collections.abc import Mapping
 
+import numpy as np
 import skorch
 import torch
-from skorch.callbacks import EpochTimer
+from skorch.dataset import unpack_data
 from skorch.utils import to_tensor
 from torch import Tensor, nn
 
+from sktangent._randomness import constructing, drawing_for
 from sktangent._speed.adam import clear_gradients, step
+from sktangent._speed.allocation import keep_freed_memory
 from sktangent._speed.chains import evaluate
 from sktangent.criterion import TangentPropLoss
-from sktangent.derivatives import NetDerivatives
 from sktangent.projections import project
 from sktangent.propagation import propagate
 from sktangent.propagation.compiling import CompiledPropagation
-from sktangent.training.batches import make_batches
-from sktangent.training.epochs import EpochLoop, QuietLog
-from sktangent.training.history import EpochHistory
-from sktangent.training.least_squares import LeastSquaresSteps
+from sktangent.propagation.jacobian import in_pieces, jacobian
+from sktangent.training.batches import as_tensor, make_batches
+from sktangent.training.decay import add_l2_gradient, with_l2_gradient
+from sktangent.training.epochs import run_epoch
+from sktangent.training.history import EpochHistory, default_callbacks
+from sktangent.training.inputs import check_parts, check_targets, part_of
+from sktangent.training.least_squares import least_squares_step
+from sktangent.training.levenberg_marquardt import LevenbergMarquardt
+from sktangent.training.stopping import StopTraining, interruptible
 
 
-class TangentPropNet(EpochLoop, LeastSquaresSteps, NetDerivatives, skorch.NeuralNet):
+class TangentPropNet(skorch.NeuralNet):
     """A :class:`skorch.NeuralNet` whose training step knows tangents.
 
     All of skorch's parameters, callbacks and methods work on it, and its hooks: :meth:`infer` runs
@@ -38,6 +47,7 @@ class TangentPropNet(EpochLoop, LeastSquaresSteps, NetDerivatives, skorch.Neural
       zero if left out;
     - ``"sample_weight"``: (n_samples,); optional.
 
+    A dict without ``"x"`` holds, as in skorch, the arguments of the module's ``forward``.
     A torch ``Dataset`` yields the same, ``({"x": ..., "tangents": ...}, y)``, sample by sample.
 
     The history of an epoch, and of each batch in it, holds ``train_loss`` and its two terms
@@ -52,7 +62,8 @@ class TangentPropNet(EpochLoop, LeastSquaresSteps, NetDerivatives, skorch.Neural
     criterion : class, default=TangentPropLoss
         It, or a subclass: the net asks it for ``data_term``, ``penalty_term`` and
         ``penalty_weight``. Constructed with ``criterion__*``, ``criterion__penalty_weight`` for
-        example.
+        example. Any other criterion of skorch's will do where there are neither tangents nor
+        sample weights.
     optimizer : class, default=torch.optim.Adam
         Constructed with the parameters, ``lr`` and ``optimizer__*``.
     lr : float, default=1e-3
@@ -62,8 +73,8 @@ class TangentPropNet(EpochLoop, LeastSquaresSteps, NetDerivatives, skorch.Neural
         the device. :class:`torch.utils.data.DataLoader` works as well.
     l2 : float, default=0.0
         Weight of the L2 term: the gradient of ``l2 / 2`` times the sum of the squares of all
-        parameters of two or more axes, which leaves biases out, is added to that of the loss. The
-        term is not part of the losses recorded.
+        parameters of two or more axes, which leaves biases out, is added to that of the loss when
+        the optimizer steps. The term is not part of the losses recorded.
     n_projections : int, default=None
         Train on so many random combinations of a sample's tangents, drawn anew in every step; see
         :func:`~sktangent.projections.project`. None: on the tangents themselves.
@@ -117,7 +128,25 @@ class TangentPropNet(EpochLoop, LeastSquaresSteps, NetDerivatives, skorch.Neural
 
     @property
     def _default_callbacks(self):
-        return [("epoch_timer", EpochTimer()), ("print_log", QuietLog())]
+        return default_callbacks()
+
+    def initialized_instance(self, instance_or_cls, kwargs: dict):
+        """Build the module or the criterion; see :meth:`skorch.NeuralNet.initialized_instance`.
+
+        Parameters
+        ----------
+        instance_or_cls : object
+            The instance, or what builds it.
+        kwargs : dict
+            Arguments of the constructor.
+
+        Returns
+        -------
+        instance : object
+            The instance.
+        """
+        with constructing(instance_or_cls, kwargs):
+            return super().initialized_instance(instance_or_cls, kwargs)
 
     def initialize_history(self):
         """Start an empty history."""
@@ -127,21 +156,38 @@ class TangentPropNet(EpochLoop, LeastSquaresSteps, NetDerivatives, skorch.Neural
             self.history_.clear()
         return self
 
+    def check_data(self, X, y=None) -> None:
+        """Raise ValueError or TypeError if samples, targets and criterion do not go together."""
+        if self._has_own("train_step", "train_step_single"):
+            return
+        self._check_parts(X)
+        if not self._has_own("get_loss") and hasattr(self.criterion_, "data_term"):
+            check_targets(X, y, self.dataset, self.iterator_train)
+
+    def fit_loop(self, X, y=None, *args, **kwargs):
+        """Train for some epochs; see :meth:`skorch.NeuralNet.fit_loop`."""
+        keep_freed_memory()
+        with interruptible():
+            super().fit_loop(X, y, *args, **kwargs)
+        return self
+
+    def run_single_epoch(self, iterator, training: bool, prefix: str, step_fn, **fit_params):
+        """Go over the batches once; see :func:`~sktangent.training.epochs.run_epoch`."""
+        if iterator is not None:
+            run_epoch(self, iterator, training, prefix, step_fn, **fit_params)
+
+    def notify(self, method_name: str, **kwargs) -> None:
+        """Call a hook of the net and of its callbacks; see :meth:`skorch.NeuralNet.notify`."""
+        try:
+            getattr(self, method_name)(self, **kwargs)
+            for _, callback in self.callbacks_:
+                if callback is not None:  # what was taken out since the net was initialized
+                    getattr(callback, method_name)(self, **kwargs)
+        except KeyboardInterrupt as stop:
+            raise StopTraining from stop
+
     def get_iterator(self, dataset, training: bool = False):
-        """Build the iterator over the batches of a dataset, on the net's device.
-
-        Parameters
-        ----------
-        dataset : torch.utils.data.Dataset
-            The samples.
-        training : bool, default=False
-            Whether to use ``iterator_train`` or ``iterator_valid``.
-
-        Returns
-        -------
-        iterator : iterable
-            Yields ``(X, y)``.
-        """
+        """Build the iterator over a dataset; see :meth:`skorch.NeuralNet.get_iterator`."""
         prefix = "iterator_train" if training else "iterator_valid"
         iterator = getattr(self, prefix)
         kwargs = {"batch_size": self.batch_size, **self.get_params_for(prefix)}
@@ -149,15 +195,16 @@ class TangentPropNet(EpochLoop, LeastSquaresSteps, NetDerivatives, skorch.Neural
             kwargs["batch_size"] = len(dataset)
         if iterator is make_batches:
             kwargs["device"] = self.device
+            kwargs["n_projections"] = self.n_projections if training else None
         return iterator(dataset, **kwargs)
 
     def infer(self, x, **fit_params) -> Tensor:
-        """Compute the module's output; of a dict only ``"x"`` is used.
+        """Compute the module's output; of a dict with ``"x"`` only that is used.
 
         Parameters
         ----------
         x : torch.Tensor or dict
-            A batch of samples.
+            A batch of samples, or a dict without ``"x"`` of the arguments of ``forward``.
         **fit_params : dict
             Passed to the module's ``forward``.
 
@@ -166,7 +213,10 @@ class TangentPropNet(EpochLoop, LeastSquaresSteps, NetDerivatives, skorch.Neural
         y_pred : torch.Tensor of shape (n_samples, n_outputs)
             The output.
         """
-        x = x["x"] if isinstance(x, Mapping) else x
+        if isinstance(x, Mapping):
+            if "x" not in x:
+                return super().infer(x, **fit_params)
+            x = x["x"]
         x = self._on_device(x)
         return self.module_(x, **fit_params) if fit_params else evaluate(self.module_, x)
 
@@ -189,8 +239,54 @@ class TangentPropNet(EpochLoop, LeastSquaresSteps, NetDerivatives, skorch.Neural
         loss : torch.Tensor of shape ()
             The mean over samples.
         """
+        if not hasattr(self.criterion_, "data_term"):
+            return super().get_loss(y_pred, y_true, X=X, training=training)
         weight = self._part(X, "sample_weight")
         return self.criterion_.data_term(y_pred, self._on_device(y_true), weight)
+
+    def train_step(self, batch, **fit_params) -> dict[str, Tensor]:
+        """Take one step of the optimizer; see :meth:`skorch.NeuralNet.train_step`.
+
+        Parameters
+        ----------
+        batch : tuple
+            ``(X, y)``, as the iterator yields it.
+        **fit_params : dict
+            Passed to the module's ``forward``.
+
+        Returns
+        -------
+        step : dict
+            What :meth:`train_step_single` returns; an optimizer of least squares tells the losses
+            where it ended.
+        """
+        with self._drawing(*self._optimizers):
+            if isinstance(self.optimizer_, LevenbergMarquardt):
+                return least_squares_step(self, batch, fit_params)
+            return super().train_step(batch, **fit_params)
+
+    def validation_step(self, batch, **fit_params) -> dict[str, Tensor]:
+        """Compute the loss of one batch; see :meth:`skorch.NeuralNet.validation_step`.
+
+        Parameters
+        ----------
+        batch : tuple
+            ``(X, y)``, as the iterator yields it.
+        **fit_params : dict
+            Passed to the module's ``forward``.
+
+        Returns
+        -------
+        step : dict
+            ``loss`` and ``y_pred``.
+        """
+        with self._drawing():
+            return super().validation_step(batch, **fit_params)
+
+    def _drawing(self, *others: str) -> contextlib.AbstractContextManager:
+        """Let the parts that draw random numbers draw those of the fit."""
+        parts = [getattr(self, f"{name}_") for name in (*self._modules, *self._criteria, *others)]
+        return drawing_for(*parts, getattr(self.criterion_, "loss", self.criterion_))
 
     def train_step_single(self, batch, **fit_params) -> dict[str, Tensor]:
         """Propagate one batch and its tangents, and compute the gradient of the loss.
@@ -205,10 +301,12 @@ class TangentPropNet(EpochLoop, LeastSquaresSteps, NetDerivatives, skorch.Neural
         Returns
         -------
         step : dict
-            ``loss``, ``data_loss``, ``penalty`` and ``y_pred``.
+            ``loss``, ``data_loss``, ``penalty`` and ``y_pred``; without its terms the loss of a
+            criterion that has no penalty.
         """
         self._set_training(True)
-        X, y = batch
+        X, y = unpack_data(batch)
+        self._check_parts(X)
         tangents, derivatives = self._part(X, "tangents"), self._part(X, "derivatives")
         if tangents is not None and self.n_projections is not None:
             tangents, derivatives = project(tangents, derivatives, self.n_projections)
@@ -217,21 +315,77 @@ class TangentPropNet(EpochLoop, LeastSquaresSteps, NetDerivatives, skorch.Neural
         if self.autocast is not None:
             y_pred = y_pred.float()
             dy_pred = None if dy_pred is None else dy_pred.float()
-        loss = data = self.get_loss(y_pred, y, X=X, training=True)
+        data = self.get_loss(y_pred, y, X=X, training=True)
+        step = self._loss_terms(data, y_pred, y, dy_pred, derivatives, X)
+        step["loss"].backward()
+        return {**step, "y_pred": y_pred}
+
+    def _loss_terms(self, data, y_pred, y, dy_pred, derivatives, X) -> dict[str, Tensor]:
+        criterion = getattr(self, "criterion_", None)  # a subclass may name its own otherwise
+        if not hasattr(criterion, "penalty_term"):
+            return {"loss": data}
         if dy_pred is None:
-            penalty = data.new_zeros(())
-        else:
-            penalty = self.criterion_.penalty_term(
-                y_pred,
-                self._on_device(y),
-                dy_pred,
-                derivatives,
-                self._part(X, "sample_weight"),
+            return {"loss": data, "data_loss": data, "penalty": data.new_zeros(())}
+        weight = self._part(X, "sample_weight")
+        penalty = criterion.penalty_term(y_pred, self._on_device(y), dy_pred, derivatives, weight)
+        loss = data + criterion.penalty_weight * penalty
+        return {"loss": loss, "data_loss": data, "penalty": penalty}
+
+    def directional_derivative(self, X, tangents) -> np.ndarray:
+        """Compute the derivatives of the module's outputs along tangent vectors, in batches.
+
+        Parameters
+        ----------
+        X : ndarray or torch.Tensor of shape (n_samples, *input_shape)
+            The samples.
+        tangents : ndarray or torch.Tensor of shape (n_samples, n_tangents, *input_shape)
+            Their tangent vectors.
+
+        Returns
+        -------
+        dy : ndarray of shape (n_samples, n_tangents, n_outputs)
+            The directional derivatives, with the module in evaluation mode.
+        """
+        self._set_training(False)
+        with torch.no_grad():
+            dy = in_pieces(
+                lambda x, tau: propagate(self.module_, x, tau)[1],
+                as_tensor(X),
+                as_tensor(tangents),
+                rows_each=1 + tangents.shape[1],
+                device=self.device,
             )
-            loss = data + self.criterion_.penalty_weight * penalty
-        loss.backward()
-        self._add_l2_gradient()
-        return {"loss": loss, "data_loss": data, "penalty": penalty, "y_pred": y_pred}
+        return dy.numpy()
+
+    def jacobian(self, X) -> np.ndarray:
+        """Compute the Jacobian of the module's outputs, in batches.
+
+        Parameters
+        ----------
+        X : ndarray or torch.Tensor of shape (n_samples, *input_shape)
+            The samples.
+
+        Returns
+        -------
+        J : ndarray of shape (n_samples, n_outputs, *input_shape)
+            The Jacobian, with the module in evaluation mode.
+        """
+        self._set_training(False)
+        of_module, rows_each = functools.partial(jacobian, self.module_), 1 + math.prod(X.shape[1:])
+        J = in_pieces(of_module, as_tensor(X), rows_each=rows_each, device=self.device)
+        return J.numpy()
+
+    def _check_parts(self, X) -> None:
+        criterion = getattr(self, "criterion_", None)
+        weighs_samples = hasattr(criterion, "data_term") or self._has_own("get_loss")
+        check_parts(X, criterion, weighs_samples)
+
+    def _has_own(self, *methods: str) -> bool:
+        """Tell whether a subclass, or the user, brings one of these methods."""
+        return any(
+            getattr(getattr(self, name), "__func__", None) is not getattr(TangentPropNet, name)
+            for name in methods
+        )
 
     def _precision(self) -> contextlib.AbstractContextManager:
         if self.autocast is None:
@@ -239,19 +393,6 @@ class TangentPropNet(EpochLoop, LeastSquaresSteps, NetDerivatives, skorch.Neural
         if self.autocast != "bfloat16":  # what has fewer exponents needs its losses scaled
             raise ValueError(f"autocast must be None or 'bfloat16', got {self.autocast!r}.")
         return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
-
-    def _add_l2_gradient(self) -> None:
-        if self.l2 == 0:
-            return
-        weights = [
-            parameter
-            for group in self.optimizer_.param_groups
-            for parameter in group["params"]
-            if parameter.grad is not None and parameter.ndim > 1
-        ]
-        if weights:
-            with torch.no_grad():
-                torch._foreach_add_([weight.grad for weight in weights], weights, alpha=self.l2)
 
     def _zero_grad_optimizer(self, set_to_none: bool | None = None) -> None:
         if set_to_none is not None:
@@ -261,34 +402,26 @@ class TangentPropNet(EpochLoop, LeastSquaresSteps, NetDerivatives, skorch.Neural
             clear_gradients(getattr(self, f"{name}_"))
 
     def _step_optimizer(self, step_fn) -> None:
-        for name in self._optimizers:
-            step(getattr(self, f"{name}_"), step_fn)
+        optimizers = [getattr(self, f"{name}_") for name in self._optimizers]
+        if self.l2 != 0 and step_fn is None:  # the gradient is there already
+            add_l2_gradient(optimizers, self.l2)
+        elif self.l2 != 0:
+            step_fn = with_l2_gradient(step_fn, optimizers, self.l2)
+        for optimizer in optimizers:
+            step(optimizer, step_fn)
 
     def _propagate(self, X, tangents, **fit_params) -> tuple[Tensor, Tensor | None]:
         if tangents is None:
             return self.infer(X, **fit_params), None
         x = self._part(X, "x")
-        if fit_params or type(self).infer is not TangentPropNet.infer:
+        if fit_params or self._has_own("infer"):
             return propagate(lambda x: self.infer({**X, "x": x}, **fit_params), x, tangents)
         if self.compile:
             return self._compiled_propagation()(x, tangents)
         return propagate(self.module_, x, tangents)
 
     def torch_compile(self, module: nn.Module, name: str) -> nn.Module:
-        """Leave the module as it is; what is compiled is its propagation.
-
-        Parameters
-        ----------
-        module : nn.Module
-            The module.
-        name : str
-            Its name.
-
-        Returns
-        -------
-        module : nn.Module
-            The same.
-        """
+        """Leave the module as it is; what is compiled is its propagation."""
         return module
 
     def _compiled_propagation(self) -> CompiledPropagation:
@@ -304,13 +437,13 @@ class TangentPropNet(EpochLoop, LeastSquaresSteps, NetDerivatives, skorch.Neural
         return state
 
     def _set_training(self, training: bool = True) -> None:
-        if self.module_.training is not training:
+        parts = (getattr(self, f"{name}_") for name in self._modules + self._criteria)
+        if any(getattr(part, "training", training) is not training for part in parts):
             super()._set_training(training)
 
     def _part(self, X, name: str) -> Tensor | None:
-        if not isinstance(X, Mapping):
-            return self._on_device(X) if name == "x" else None
-        return None if X.get(name) is None else self._on_device(X[name])
+        part = part_of(X, name)
+        return None if part is None else self._on_device(part)
 
     def _on_device(self, part) -> Tensor:
         if isinstance(part, Tensor) and part.device.type == self.device == "cpu":
@@ -318,9 +451,10 @@ class TangentPropNet(EpochLoop, LeastSquaresSteps, NetDerivatives, skorch.Neural
         return to_tensor(part, device=self.device)
 
     def _get_predict_nonlinearity(self):
-        if self.predict_nonlinearity != "auto":
-            return super()._get_predict_nonlinearity()
-        loss = getattr(self.criterion_, "loss", None)
-        if isinstance(loss, nn.CrossEntropyLoss):
-            return lambda logits: torch.softmax(logits, dim=-1)
-        return torch.sigmoid if isinstance(loss, nn.BCEWithLogitsLoss) else lambda output: output
+        loss = getattr(getattr(self, "criterion_", None), "loss", None)
+        if self.predict_nonlinearity == "auto":
+            if isinstance(loss, nn.CrossEntropyLoss):
+                return functools.partial(torch.softmax, dim=-1)
+            if isinstance(loss, nn.BCEWithLogitsLoss):
+                return torch.sigmoid
+        return super()._get_predict_nonlinearity()

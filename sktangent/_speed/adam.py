@@ -11,8 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.optim import Adam, Optimizer
-from torch.optim import optimizer as _optimizer
 
+from sktangent import _torch
 from sktangent._speed import are_shortcuts_on
 
 _SELDOM = ("amsgrad", "maximize", "capturable", "differentiable", "decoupled_weight_decay")
@@ -76,13 +76,10 @@ def clear_gradients(optimizer: Optimizer) -> None:
 
 def _is_watched(optimizer: Adam) -> bool:
     return bool(
-        torch.autograd._profiler_enabled()
-        or "step" in vars(optimizer)  # as learning rate schedulers do, to count
+        "step" in vars(optimizer)  # as learning rate schedulers do, to count
         or hasattr(optimizer, "grad_scale")
-        or optimizer._optimizer_step_pre_hooks
-        or optimizer._optimizer_step_post_hooks
-        or _optimizer._global_optimizer_pre_hooks
-        or _optimizer._global_optimizer_post_hooks
+        or not _torch.has_fused_adam()
+        or _torch.is_step_watched(optimizer)
     )
 
 
@@ -96,7 +93,7 @@ def _collect(optimizer: Adam, group: dict) -> tuple[list, ...] | None:
     states = [optimizer.state[parameter] for parameter in params]
     is_plain = (
         group["fused"] is True
-        and not any(group[name] for name in _SELDOM)
+        and not any(group.get(name) for name in _SELDOM)
         and not any(isinstance(value, Tensor) for value in (group["lr"], *group["betas"]))
         and all(states)
         and not any(grad.is_sparse for grad in grads)
@@ -107,8 +104,8 @@ def _collect(optimizer: Adam, group: dict) -> tuple[list, ...] | None:
 
 def _step_group(group: dict, params: list, grads: list, states: list) -> None:
     steps = [state["step"] for state in states]
-    torch._foreach_add_(steps, 1)
-    torch._fused_adam_(
+    _torch.increment_(steps)
+    _torch.fused_adam_(
         params,
         grads,
         [state["exp_avg"] for state in states],

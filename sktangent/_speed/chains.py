@@ -19,75 +19,26 @@ the algorithm of Simard, Victorri, LeCun, Denker, *Tangent Prop*, NIPS 1991, sec
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
 
-from sktangent._speed.observers import are_batched, is_unobserved, is_watched
+from sktangent import _torch
+from sktangent._speed.observers import is_unobserved, is_watched
 from sktangent._speed.products import linear, multiply_by_onednn
 from sktangent.propagation.dual import _RULES, Dual
-from sktangent.propagation.rules import activations as _activations  # noqa: F401  (registers them)
-from sktangent.propagation.rules import linear as _linear  # noqa: F401
+from sktangent.propagation.rules import linear as _linear  # noqa: F401  (registers it)
+from sktangent.propagation.rules.activations import ACTIVATIONS, Activation
 
-# Activations --------------------------------------------------------------------------------------
-
-
-Derivatives = tuple[Tensor, Tensor, Tensor | None]
-
-
-class _Activation(NamedTuple):
-    """An activation by its torch function, and by its value, slope and curvature.
-
-    ``derivatives`` takes a and returns f(a), f'(a) and f''(a), None where it is zero everywhere.
-    """
-
-    function: Callable[[Tensor], Tensor]
-    derivatives: Callable[[Tensor], Derivatives]
-
-
-def _relu(a: Tensor) -> Derivatives:
-    return torch.relu(a), (a > 0).to(a.dtype), None
-
-
-def _tanh(a: Tensor) -> Derivatives:
-    h = torch.tanh(a)
-    slope = 1 - h * h
-    return h, slope, (-2 * h).mul_(slope)
-
-
-def _sigmoid(a: Tensor) -> Derivatives:
-    h = torch.sigmoid(a)
-    slope = h * (1 - h)
-    return h, slope, slope * (1 - 2 * h)
-
-
-def _silu(a: Tensor) -> Derivatives:
-    sigmoid = torch.sigmoid(a)
-    h, rest = a * sigmoid, 1 - sigmoid
-    slope = torch.addcmul(sigmoid, h, rest)
-    return h, slope, (1 - 2 * sigmoid).mul_(a).add_(2).mul_(rest).mul_(sigmoid)
-
-
-def _gelu(a: Tensor) -> Derivatives:
-    square = a * a
-    density = (square * -0.5).exp_().mul_(1 / math.sqrt(2 * math.pi))
-    below = torch.special.ndtr(a)
-    return a * below, torch.addcmul(below, a, density), density.mul_(2 - square)
-
-
-_ACTIVATIONS: dict[type[nn.Module], _Activation] = {
-    nn.GELU: _Activation(F.gelu, _gelu),
-    nn.ReLU: _Activation(F.relu, _relu),
-    nn.Sigmoid: _Activation(torch.sigmoid, _sigmoid),
-    nn.SiLU: _Activation(F.silu, _silu),
-    nn.Tanh: _Activation(torch.tanh, _tanh),
+_ACTIVATIONS = {
+    activation.module: activation
+    for activation in ACTIVATIONS
+    if activation.derivatives is not None
 }
-_FUNCTIONS = [F.linear, *(activation.function for activation in _ACTIVATIONS.values())]
+_FUNCTIONS = [F.linear, *(activation.functions[0] for activation in _ACTIVATIONS.values())]
 _FORWARDS = {kind: kind.forward for kind in (nn.Linear, nn.Flatten, nn.Identity, *_ACTIVATIONS)}
 _CALL = nn.Module.__call__
 _FLATTENING: set[Callable] = set()
@@ -104,16 +55,16 @@ class Chain(NamedTuple):
     ----------
     linear : list of nn.Linear
         The layers.
-    activations : tuple of _Activation or None
+    activations : tuple of Activation or None
         What follows each of them; None, as after the last: nothing.
     """
 
     linear: list[nn.Linear]
-    activations: tuple[_Activation | None, ...]
+    activations: tuple[Activation | None, ...]
 
     def __call__(self, x: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the output and its derivatives, as ``propagate`` does."""
-        params = [p for layer in self.linear for p in layer._parameters.values()]
+        params = [p for layer in self.linear for p in _torch.weight_and_bias(layer)]
         inputs = x, tangents, *params
         if torch.is_grad_enabled() and any(p is not None and p.requires_grad for p in inputs):
             return _Propagation.apply(self.activations, *inputs)
@@ -126,7 +77,7 @@ class Chain(NamedTuple):
         x = x.flatten(1)
         for layer, activation in zip(self.linear, self.activations, strict=True):
             x = linear(x, layer.weight, layer.bias)
-            x = x if activation is None else activation.function(x)
+            x = x if activation is None else activation.functions[0](x)
         return x
 
 
@@ -165,7 +116,7 @@ def evaluate(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 def _has_faster_layers(module: Callable, x: Tensor) -> bool:
     return (
         isinstance(module, nn.Sequential)
-        and module._compiled_call_impl is None
+        and not _torch.is_call_compiled(module)
         and multiply_by_onednn(module, x, len(x))
     )
 
@@ -214,7 +165,7 @@ def _is_plain(module: nn.Module) -> bool:
 
 def _as_chain(layers: list[nn.Module], dtype: torch.dtype) -> Chain | None:
     linear: list[nn.Linear] = []
-    activations: list[_Activation | None] = []
+    activations: list[Activation | None] = []
     for layer in layers:
         kind = type(layer)
         if not _is_plain(layer):
@@ -233,9 +184,10 @@ def _as_chain(layers: list[nn.Module], dtype: torch.dtype) -> Chain | None:
 
 
 def _holds_tensors(layer: nn.Linear, dtype: torch.dtype) -> bool:
-    params = layer._parameters
-    return tuple(params) == ("weight", "bias") and all(
-        p is None or (type(p) is nn.Parameter and p.dtype is dtype) for p in params.values()
+    weight, bias = _torch.weight_and_bias(layer)
+    return all(
+        type(p) is nn.Parameter and p.dtype is dtype
+        for p in ((weight,) if bias is None else (weight, bias))
     )
 
 
@@ -245,7 +197,7 @@ def _are_ordinary(inputs: tuple[Tensor, ...]) -> bool:
         inputs[0].device.type != "meta"
         and is_unobserved(*inputs)
         and not any(tensor.is_inference() for tensor in inputs)
-        and not _has_any_global_hook()
+        and not _torch.have_all_hooks()
         and all(_RULES[function] is rule for function, rule in _OWN_RULES.items())
     )
 
@@ -280,7 +232,7 @@ class _Propagation(torch.autograd.Function):
         saved, needed = ctx.saved_tensors, ctx.needs_input_grad[1:]
         inputs, size = saved[: ctx.n_inputs], len(_Hidden._fields)
         hidden = [_Hidden(*saved[i : i + size]) for i in range(ctx.n_inputs, len(saved), size)]
-        if torch.is_grad_enabled() or are_batched(y_bar, dy_bar):
+        if torch.is_grad_enabled() or _torch.are_batched(y_bar, dy_bar):
             return None, *_gradients_by_rules(ctx.activations, inputs, needed, y_bar, dy_bar)
         device = y_bar.device.type
         if torch.is_autocast_enabled(device):  # which was off on the way forward
@@ -308,7 +260,7 @@ def _outputs(last: _Hidden, n_samples: int) -> tuple[Tensor, Tensor]:
     return last.h, dy
 
 
-def _activate(activation: _Activation, a: Tensor, da: Tensor) -> _Hidden:
+def _activate(activation: Activation, a: Tensor, da: Tensor) -> _Hidden:
     h, slope, curvature = activation.derivatives(a)
     return _Hidden(h, da * slope.unsqueeze(1), None if curvature is None else da, slope, curvature)
 
@@ -365,7 +317,7 @@ def _gradients_by_rules(activations, inputs, needed, y_bar, dy_bar) -> list:
         value = Dual(x.clone(), tangents.transpose(0, 1).clone()).flatten(1)
         for activation, weight, bias in zip(activations, params[::2], params[1::2], strict=True):
             value = F.linear(value, weight, bias)
-            value = value if activation is None else activation.function(value)
+            value = value if activation is None else activation.functions[0](value)
         pairs = ((value.primal, y_bar), (value.tangents.transpose(0, 1), dy_bar))
     outputs, bars = zip(*(pair for pair in pairs if pair[0].requires_grad), strict=True)
     wanted = [tensor for tensor, is_needed in zip(inputs, needed, strict=True) if is_needed]

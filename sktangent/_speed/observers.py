@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 
+from sktangent import _torch
 from sktangent._speed import are_shortcuts_on
 
 
@@ -21,27 +21,12 @@ def is_unobserved(*tensors: Tensor) -> bool:
         and all(type(tensor) in (Tensor, nn.Parameter) for tensor in tensors)
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled(tensors[0].device.type)
-        and not are_batched(*tensors)
-        and forward_ad._current_level < 0
-        and not torch._C._is_torch_function_mode_enabled()
-        and torch._C._len_torch_dispatch_stack() == 0
+        and not _torch.are_batched(*tensors)
+        and not _torch.is_any_mode_on()
         and not torch.jit.is_tracing()
-    )
-
-
-def are_batched(*tensors: Tensor) -> bool:
-    """Tell whether tensors stand for many of their kind, as gradients do that are taken at once."""
-    return torch._C._are_functorch_transforms_active() or any(
-        torch._C._functorch.is_legacy_batchedtensor(tensor) for tensor in tensors
     )
 
 
 def is_watched(module: nn.Module) -> bool:
     """Tell whether a module has hooks, or a forward of its own, that a shorter way would miss."""
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-        or "forward" in vars(module)
-    )
+    return _torch.has_hooks(module) or "forward" in vars(module)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sktangent import _torch
 from sktangent._speed import are_shortcuts_on
 from sktangent._speed.observers import is_unobserved
 
@@ -104,7 +105,7 @@ def _as_matrix(x: Tensor) -> Tensor:
 
 
 def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return _torch.linear_by_onednn(x, weight, bias)
 
 
 def _pays(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
@@ -130,7 +131,7 @@ def _is_for_onednn(x: Tensor) -> bool:
         and not x.is_nested
         and are_shortcuts_on()
         and _has_faster_onednn()
-        and torch._C._get_mkldnn_enabled()
+        and torch.backends.mkldnn.enabled
     )
 
 
@@ -145,7 +146,7 @@ def _fit(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
 
 @functools.cache
 def _has_faster_onednn() -> bool:
-    processor = torch.cpu.get_capabilities()
+    processor = _torch.processor()
     return (
         torch.backends.mkl.is_available()
         and torch.backends.mkldnn.is_available()

@@ -6,17 +6,14 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from sktangent._randomness import drawing_for
+from sktangent.propagation.rules.activations import ACTIVATIONS
+
 _PIECEWISE_LINEAR = {
-    "hardshrink",
-    "hardsigmoid",
-    "hardtanh",
-    "leaky_relu",
-    "prelu",
-    "relu",
-    "relu6",
-    "rrelu",
-    "softshrink",
-    "threshold",
+    function.__name__
+    for activation in ACTIVATIONS
+    if activation.is_piecewise_linear
+    for function in activation.functions
 }
 
 
@@ -54,6 +51,6 @@ def piecewise_linear_functions(module: nn.Module, x: torch.Tensor) -> list[str]:
     >>> piecewise_linear_functions(torch.nn.LeakyReLU(), torch.ones(1, 1))
     ['leaky_relu']
     """
-    with torch.no_grad(), _Listener() as listener:
+    with drawing_for(module), torch.no_grad(), _Listener() as listener:
         module(x)
     return sorted(listener.names & _PIECEWISE_LINEAR)

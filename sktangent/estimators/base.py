@@ -4,54 +4,56 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn import get_config
 from sklearn.base import RegressorMixin, _fit_context, clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, check_random_state, column_or_1d
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from skorch.dataset import Dataset
 from skorch.helper import predefined_split
 from torch import nn
 
+from sktangent._randomness import seeded
 from sktangent._speed.threads import threads_for
 from sktangent.estimators.build import (
-    build_module,
-    check_criterion,
-    check_module,
-    mark_own_lr,
     multiplications,
-    optimizer_params,
     resolve_device,
     resolve_dtype,
-    seeded,
-    set_l2,
-    set_lr,
 )
-from sktangent.estimators.fitted import FittedNet, frame_or
-from sktangent.estimators.parameters import CONSTRAINTS
-from sktangent.estimators.schedule import Schedule, plan
-from sktangent.estimators.tangent_data import moments
-from sktangent.estimators.training_rows import TangentRows, keep_or_compute, take_rows
+from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
+from sktangent.estimators.input_map import InputMap, frame_or
+from sktangent.estimators.network import build_net, go_on_with
+from sktangent.estimators.parameters import CONSTRAINTS, SkorchParameters
+from sktangent.estimators.row_storage import keep_or_compute, take_rows
+from sktangent.estimators.schedule import FULL_BATCH, NAMES, Schedule, plan
+from sktangent.estimators.tangent_rows import (
+    NetworkUnits,
+    TangentRows,
+    compute_tangents,
+    moments,
+)
+from sktangent.estimators.weighted_fit import fit_weighted
 from sktangent.modules import MLP
 from sktangent.net import TangentPropNet
-from sktangent.training.stopping import Stopping, unchanged_on_failure
-
-_PREDICT_BATCH_SIZE = 4096
-_N_PROBES = 2
-_SET_ON_OLD_NET = ("n_projections", "autocast", "batch_size", "verbose")
+from sktangent.training.batches import forward_strides
+from sktangent.training.history import EpochHistory
+from sktangent.training.stopping import unchanged_on_failure
 
 
-class TangentPropEstimator(FittedNet, ABC):
+class TangentPropEstimator(SkorchParameters, ABC):
     """What the classifier and the regressor share."""
 
     _parameter_constraints: dict = CONSTRAINTS
 
     @abstractmethod
-    def _check_target(self, y: np.ndarray, fresh: bool, classes=None) -> np.ndarray:
+    def _check_target(self, y: np.ndarray, fresh: bool, incremental: bool, classes) -> np.ndarray:
         """Check the target and, if ``fresh``, learn its labels or its number of outputs."""
 
     @abstractmethod
@@ -60,28 +62,62 @@ class TangentPropEstimator(FittedNet, ABC):
 
     @property
     @abstractmethod
-    def _n_outputs(self) -> int:
-        """Number of outputs that the network must have."""
+    def _target_scale(self) -> np.ndarray:
+        """What each of the network's outputs is measured in, in the units of y."""
 
     @abstractmethod
     def _criterion_params(self) -> dict:
         """Tell the parameters of the criterion beside the penalty weight."""
 
-    def _scale_derivatives(self, d: np.ndarray) -> np.ndarray:
-        return d
-
-    def _tangent_scale(self, n_tangents: int) -> np.ndarray | float:
-        """Tell what to multiply each tangent by, and the derivatives wanted along it."""
-        return 1.0
-
     def _check_activations(self, module: nn.Module, probes: torch.Tensor) -> None:
         """Warn of activations that the penalty cannot shape."""
+
+    def _check_partial_fit(self) -> bool:
+        """Tell that ``partial_fit`` is there, or say why not."""
+        if self.early_stopping:
+            raise AttributeError("partial_fit does not go with early_stopping=True.")
+        net = getattr(self, "net_", None)
+        if self.optimizer in FULL_BATCH or (net is not None and type(net.optimizer_) in NAMES):
+            name = self.optimizer if net is None else NAMES[type(net.optimizer_)]
+            raise AttributeError(
+                f"optimizer={name!r} needs all samples at once; for partial_fit set another "
+                "before the first fit, 'adam' for example."
+            )
+        return True
 
     def _target_weight(self, y: np.ndarray) -> np.ndarray | float:
         return 1.0
 
     def _stratify(self, y: np.ndarray) -> np.ndarray | None:
         return None
+
+    @property
+    def module_(self) -> nn.Module:
+        """The trained network."""
+        return self.net_.module_
+
+    @property
+    def history_(self) -> EpochHistory:
+        """What skorch recorded: a row for every epoch, with its batches."""
+        return self.net_.history
+
+    @property
+    def loss_curve_(self) -> list[float]:
+        """The training loss of every epoch, penalty included."""
+        return [row["train_loss"] for row in self.history_ if "train_loss" in row]
+
+    @property
+    def penalty_curve_(self) -> list[float]:
+        """The penalty of every epoch, before it is multiplied by the penalty weight."""
+        return [row["train_penalty"] for row in self.history_ if "train_penalty" in row]
+
+    @property
+    def n_iter_(self) -> int:
+        """Number of epochs trained."""
+        return len(self.loss_curve_)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "net_")
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, sample_weight=None, tangents=None, derivatives=None):
@@ -130,10 +166,11 @@ class TangentPropEstimator(FittedNet, ABC):
         classes=None,
     ):
         self._check_params_are_known()
-        if incremental and self.early_stopping:
-            raise ValueError("partial_fit does not support early_stopping=True.")
+        if not fresh:
+            check_can_go_on(self, self._built_with, self.net_, self._dtype)
         given = X
-        X, y = self._check_data(X, y, fresh, classes)
+        X, y = self._check_data(X, y, fresh, incremental, classes)
+        frame = frame_or(given, X)
         weight = self._check_weight(X, y, sample_weight)
         if fresh:
             self._random_state = check_random_state(self.random_state)
@@ -142,21 +179,21 @@ class TangentPropEstimator(FittedNet, ABC):
         with seeded(self._random_state.randint(np.iinfo(np.int32).max), device):
             target = self._encode_target(y, weight, fresh)
             if fresh:
-                self._fit_preprocessor(frame_or(given, X), y, train)
+                self._fit_preprocessor(frame, y, weight, train)
                 self._x_scale = None
             if not self._keeps_tangents(fresh, incremental):
-                self._fit_tangents(frame_or(given, X), y, train)
+                self._fit_tangents(frame, y, train)
             if derivatives is not None and self._x_scale is None:
                 self._x_scale = moments(X[train].reshape(len(X[train]), -1), weight[train])[1]
             if fresh or not incremental:
                 self._mean_weight = weight[train].mean()
             inputs = {
-                "x": self._preprocess(given, X),
+                "x": self._input_map().transform(frame, X),
                 **_relative_weight(weight, self._mean_weight, X.dtype),
             }
             budget = self._memory_budget()
             train_inputs = take_rows(inputs, train, budget)
-            find = self._tangent_rows(frame_or(given, X), X, tangents, derivatives)
+            find = self._tangent_rows(frame, X, tangents, derivatives)
             if find is not None:
                 train_inputs.update(keep_or_compute(find, X, train, budget))
             schedule = plan(
@@ -166,16 +203,29 @@ class TangentPropEstimator(FittedNet, ABC):
                 incremental,
                 net=None if fresh else self.net_,
             )
+            l2 = self._l2(schedule)
             if fresh:
-                net = self._new_net(inputs["x"], target, device, schedule)
+                net = build_net(
+                    self._make_net,
+                    self,
+                    schedule,
+                    l2,
+                    self._criterion_params(),
+                    inputs["x"],
+                    target,
+                    len(self._target_scale),
+                    device,
+                )
+                if schedule.optimizer == "lm" and isinstance(net.module_, MLP):
+                    _standardize(net.module_, inputs["x"][train])
+                if find is not None:
+                    probes = torch.tensor(inputs["x"][:1], device=device)
+                    self._check_activations(net.module_, probes)
             else:
-                net = self._old_net(schedule)
-            if fresh and schedule.optimizer == "lm" and isinstance(net.module_, MLP):
-                _standardize(net.module_, inputs["x"][train])
-            if fresh and find is not None:
-                self._check_activations(net.module_, torch.tensor(inputs["x"][:1], device=device))
+                net = go_on_with(self.net_, self, schedule, l2)
             net.train_split = _fixed_split(inputs, target, valid)
             epochs = 1 if incremental else schedule.epochs
+            n_epochs_before = len(net.history)
             work = multiplications(net.module_, train_inputs, schedule.batch_size)
             with (
                 threads_for(work),
@@ -185,10 +235,30 @@ class TangentPropEstimator(FittedNet, ABC):
                     net.partial_fit(_plain_or_dict(train_inputs), target[train], epochs=epochs)
                 finally:
                     net.train_split = None
+        if not incremental:
+            self._warn_if_unfinished(net, len(net.history) - n_epochs_before)
+        if fresh:
+            self._built_with = fixed_params(self)
         self.net_ = net
         return self
 
-    def _check_data(self, X, y, fresh: bool, classes) -> tuple[np.ndarray, np.ndarray]:
+    def _make_net(self, module: nn.Module, **params) -> TangentPropNet:
+        return TangentPropNet(module, **params)
+
+    def _warn_if_unfinished(self, net: TangentPropNet, n_epochs: int) -> None:
+        """Tell that the epochs that were asked for are fewer than training needs."""
+        stopping = dict(net.callbacks_).get("stopping")
+        if n_epochs == self.max_epochs and getattr(stopping, "stale_epochs_", None) == 0:
+            warnings.warn(
+                f"max_epochs={self.max_epochs} reached while {stopping.monitor} still falls by "
+                f'more than tol={self.tol} an epoch. More epochs, or "auto", would fit better.',
+                ConvergenceWarning,
+                stacklevel=5,
+            )
+
+    def _check_data(
+        self, X, y, fresh: bool, incremental: bool, classes
+    ) -> tuple[np.ndarray, np.ndarray]:
         X, y = validate_data(
             self,
             X,
@@ -199,9 +269,12 @@ class TangentPropEstimator(FittedNet, ABC):
             y_numeric=isinstance(self, RegressorMixin),
             reset=fresh,
         )
+        if fresh:
+            self._sparse_target = type(y) if sparse.issparse(y) else None
+        y = y.toarray() if sparse.issparse(y) else y
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        y = self._check_target(y, fresh, classes)
+        y = self._check_target(y, fresh, incremental, classes)
         if fresh:
             self._input_shape, self._dtype = X.shape[1:], X.dtype
         if self.autocast is not None and self._dtype != np.float32:
@@ -231,15 +304,21 @@ class TangentPropEstimator(FittedNet, ABC):
             )
         return (slice(None) if len(counted) == len(weight) else counted), None
 
-    def _fit_preprocessor(self, X, y: np.ndarray, train) -> None:
+    def _fit_preprocessor(self, X, y: np.ndarray, weight: np.ndarray, train) -> None:
         vars(self).pop("preprocessor_", None)
         if self.preprocessor is not None:
-            self.preprocessor_ = clone(self.preprocessor).fit(_safe_indexing(X, train), y[train])
+            self.preprocessor_ = fit_weighted(
+                clone(self.preprocessor), _safe_indexing(X, train), y[train], weight[train]
+            )
 
     def _keeps_tangents(self, fresh: bool, incremental: bool) -> bool:
         """Tell whether ``tangents_`` stays as the first call of ``partial_fit`` has left it."""
-        is_same = getattr(self, "_tangents_fitted", None) is self.tangents
-        return incremental and not fresh and is_same and hasattr(self, "tangents_")
+        return (
+            incremental
+            and not fresh
+            and hasattr(self, "tangents_")
+            and is_same(self._tangents_noted, self.tangents)
+        )
 
     def _fit_tangents(self, X, y: np.ndarray, train) -> None:
         """Keep the ``tangents`` callable, fitted on the samples as they were given if it can be."""
@@ -248,7 +327,7 @@ class TangentPropEstimator(FittedNet, ABC):
             self.tangents_ = self.tangents
             if hasattr(self.tangents, "fit"):
                 self.tangents_ = clone(self.tangents).fit(_safe_indexing(X, train), y[train])
-        self._tangents_fitted = self.tangents
+        self._tangents_noted = note(self.tangents)
 
     def _memory_budget(self) -> float:
         """Tell how many bytes copies may take before rows are computed as they are needed."""
@@ -258,82 +337,59 @@ class TangentPropEstimator(FittedNet, ABC):
 
     def _tangent_rows(self, frame, X, tangents, derivatives) -> TangentRows | None:
         """Tell where tangents and derivatives come from, if there is to be a penalty."""
-        sources = (tangents, self.tangents, derivatives)
-        if self.penalty_weight == 0 or all(source is None for source in sources):
+        source = tangents if self.tangents is None or tangents is not None else self.tangents_
+        if self.penalty_weight == 0 or (source is None and derivatives is None):
             return None
-        return TangentRows(self, frame, X, tangents, derivatives)
-
-    def _new_net(self, X, target, device, schedule: Schedule) -> TangentPropNet:
-        skorch_params = self._get_skorch_params()
-        module_params = _pop_prefixed(skorch_params, "module__")
-        mlp_params = {
-            "hidden_layer_sizes": self.hidden_layer_sizes,
-            "activation": self.activation,
-        }
-        module = build_module(
-            self.module, module_params, X.shape[1:], self._n_outputs, mlp_params
-        ).to(device=device, dtype=_torch_dtype(self._dtype))
-        probes = torch.tensor(X[:_N_PROBES], device=device)
-        outputs = check_module(module, probes, self._n_outputs)
-        net = TangentPropNet(
-            module,
-            **{
-                **optimizer_params(schedule.optimizer, self._l2(schedule), module),
-                **{f"criterion__{key}": value for key, value in self._criterion_params().items()},
-                **self._changing_params(schedule),
-                "iterator_train__random_state": self._random_state,
-                "iterator_valid__batch_size": _PREDICT_BATCH_SIZE,
-                "callbacks": [*(self.callbacks or []), ("stopping", self._stopping(schedule))],
-                "device": str(device),
-                "compile": self.compile,
-                **skorch_params,
-            },
-        ).initialize()
-        mark_own_lr(net)
-        check_criterion(net.criterion_, outputs, torch.as_tensor(target[:_N_PROBES], device=device))
-        return net
-
-    def _old_net(self, schedule: Schedule) -> TangentPropNet:
-        """Tell the net of the last fit what has changed since."""
-        net, skorch_params = self.net_, self._get_skorch_params()
-        params = {**self._changing_params(schedule), **skorch_params}
-        net.compile = self.compile  # set_params would build the module anew
-        net.criterion_.penalty_weight = params["criterion__penalty_weight"]
-        net.iterator_train__shuffle = params["iterator_train__shuffle"]
-        net.set_params(**{name: params[name] for name in _SET_ON_OLD_NET})
-        set_lr(net, schedule.lr, given=skorch_params)
-        set_l2(net, self._l2(schedule), given=skorch_params)
-        stopping = dict(net.callbacks_).get("stopping")
-        if isinstance(stopping, Stopping):
-            stopping.set_params(**self._stopping(schedule).get_params())
-            stopping.set_params(**_pop_prefixed(skorch_params, "callbacks__stopping__"))
-        return net
-
-    def _changing_params(self, schedule: Schedule) -> dict:
-        """Collect the parameters of the net that may change from one call to the next."""
-        return {
-            "criterion__penalty_weight": self.penalty_weight,
-            "n_projections": self.n_projections,
-            "autocast": self.autocast,
-            "lr": schedule.lr,
-            "batch_size": schedule.batch_size,
-            "iterator_train__shuffle": self.shuffle,
-            "verbose": self.verbose,
-        }
+        units = NetworkUnits(
+            inputs=self._input_map(),
+            target_scale=self._target_scale,
+            feature_scale=self._x_scale,
+            tangent_weight=getattr(self, "derivative_weight", None),
+        )
+        return TangentRows(frame, X, source, derivatives, units)
 
     def _l2(self, schedule: Schedule) -> float | None:
         if schedule.alpha is None:
             return None
         return float(schedule.alpha / schedule.batch_size / self._mean_weight)
 
-    def _stopping(self, schedule: Schedule) -> Stopping:
-        return Stopping(
-            monitor="valid_loss" if self.early_stopping else "train_loss",
-            patience=schedule.patience,
-            tol=self.tol,
-            relative_tol=schedule.relative_tol,
-            restore_best=self.early_stopping,
-        )
+    def _outputs(self, X) -> np.ndarray:
+        """Compute the network's outputs, (n_samples, n_outputs)."""
+        Z = self._check_samples(X)[2]
+        return self.net_.forward(Z).numpy()
+
+    def _directional_derivatives(self, X, tangents) -> np.ndarray:
+        """Compute those of the network's outputs, (n_samples, n_tangents, n_outputs)."""
+        frame, X, Z = self._check_samples(X)
+        source = getattr(self, "tangents_", None) if tangents is None else tangents
+        if source is None:
+            raise ValueError("tangents must be given: the estimator has no tangents of its own.")
+        V = compute_tangents(source, X)[0]
+        return self.net_.directional_derivative(Z, self._input_map().push_forward(frame, V))
+
+    def _jacobian(self, X) -> np.ndarray:
+        """Compute that of the network's outputs, (n_samples, n_outputs, *input_shape)."""
+        frame, X, Z = self._check_samples(X)
+        return self._input_map().pull_back(frame, X, self.net_.jacobian(Z))
+
+    def _check_samples(self, X) -> tuple:
+        """Check samples to predict for: as they were given, as X, and as the network sees them."""
+        check_is_fitted(self)
+        given = X
+        X = validate_data(self, X, dtype=(np.float64, np.float32), allow_nd=True, reset=False)
+        X = self._check_input(X)
+        frame = frame_or(given, X)
+        return frame, X, self._input_map().transform(frame, X)
+
+    def _check_input(self, X: np.ndarray) -> np.ndarray:
+        if X.shape[1:] != self._input_shape:
+            raise ValueError(
+                f"X holds samples of shape {X.shape[1:]}; fit saw shape {self._input_shape}."
+            )
+        return forward_strides(X.astype(self._dtype, copy=False))
+
+    def _input_map(self) -> InputMap:
+        return InputMap(getattr(self, "preprocessor_", None), self._dtype)
 
 
 def _standardize(module: MLP, x: np.ndarray) -> None:
@@ -361,12 +417,3 @@ def _plain_or_dict(inputs: dict) -> np.ndarray | dict:
     """Leave out the dict of inputs that are samples alone, so that callbacks see plain samples."""
     plain = inputs.keys() == {"x"} and isinstance(inputs["x"], np.ndarray)
     return inputs["x"] if plain else inputs
-
-
-def _torch_dtype(dtype: np.dtype) -> torch.dtype:
-    return torch.from_numpy(np.empty(0, dtype=dtype)).dtype
-
-
-def _pop_prefixed(params: dict, prefix: str) -> dict:
-    names = [name for name in params if name.startswith(prefix)]
-    return {name.removeprefix(prefix): params.pop(name) for name in names}

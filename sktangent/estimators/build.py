@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import inspect
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import torch
 from torch import nn, optim
 
+from sktangent._randomness import constructing, drawing_for
 from sktangent.criterion import TangentPropLoss
 from sktangent.modules import MLP
 from sktangent.net import TangentPropNet
@@ -68,28 +68,20 @@ def resolve_dtype(dtype) -> tuple:
     return (resolved.type,)
 
 
-@contextlib.contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators, and put their states back at the end."""
-    devices = [torch.empty(0, device=device).device.index] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.default_generator.manual_seed(seed)
-        for index in devices:
-            torch.cuda.default_generators[index].manual_seed(seed)
-        yield
-
-
 def build_module(
     module, kwargs: dict, input_shape: tuple[int, ...], n_outputs: int, mlp_params: dict
 ) -> nn.Module:
     """Build the network, with the sizes that its constructor asks for."""
     if module is None:
-        return MLP(math.prod(input_shape), n_outputs, **{**mlp_params, **kwargs})
+        mlp_params = {**mlp_params, **kwargs}
+        with constructing(MLP, mlp_params):
+            return MLP(math.prod(input_shape), n_outputs, **mlp_params)
     if isinstance(module, nn.Module):
         if not kwargs:
             return copy.deepcopy(module)
         module = type(module)
-    built = module(**{**_sizes(module, input_shape, n_outputs), **kwargs})
+    with constructing(module, kwargs):
+        built = module(**{**_sizes(module, input_shape, n_outputs), **kwargs})
     if not isinstance(built, nn.Module):
         raise TypeError(f"module must build a torch.nn.Module, got {type(built).__name__}.")
     return built
@@ -113,7 +105,7 @@ def check_module(module: nn.Module, x: torch.Tensor, n_outputs: int) -> torch.Te
     """Pass a few samples through the network, and check the shape of what comes out."""
     module.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), drawing_for(module):
             y = module(x)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise ValueError(
@@ -152,6 +144,11 @@ def check_criterion(criterion: TangentPropLoss, y_pred: torch.Tensor, y_true: to
         ) from error
 
 
+def optimizer_class(optimizer):
+    """Translate the name of an optimizer into its class."""
+    return _OPTIMIZERS.get(optimizer, optimizer)
+
+
 def optimizer_params(optimizer, l2: float, module: nn.Module) -> dict:
     """Translate ``optimizer`` and the L2 weight into the parameters of a skorch net."""
     params: dict = {}
@@ -159,19 +156,18 @@ def optimizer_params(optimizer, l2: float, module: nn.Module) -> dict:
         params["optimizer__fused"] = _can_fuse(module)
     elif optimizer == "sgd":
         params.update(optimizer__momentum=0.9, optimizer__nesterov=True)
-    optimizer_class = _OPTIMIZERS.get(optimizer, optimizer)
-    params["optimizer"] = optimizer_class
-    if not issubclass(optimizer_class, optim.Optimizer):
+    kind = optimizer_class(optimizer)
+    params["optimizer"] = kind
+    if not issubclass(kind, optim.Optimizer):
         raise ValueError(f"optimizer must be a torch.optim.Optimizer class, got {optimizer!r}.")
-    if not issubclass(optimizer_class, _WITH_OWN_DECAY):
-        if issubclass(optimizer_class, optim.LBFGS) and l2 > 0:
+    if not issubclass(kind, _WITH_OWN_DECAY):
+        if issubclass(kind, optim.LBFGS) and l2 > 0:
             raise ValueError(
-                f"optimizer {optimizer_class.__name__} has no weight decay; set alpha=0, or "
-                "optimizer='lbfgs'."
+                f"optimizer {kind.__name__} has no weight decay; set alpha=0, or optimizer='lbfgs'."
             )
         return {**params, "l2": l2}
     params["optimizer__weight_decay"] = l2
-    if optimizer_class not in _WITH_L2_TERM:
+    if kind not in _WITH_L2_TERM:
         params["optimizer__param_groups"] = [("*bias", {"weight_decay": 0.0, "is_bias": True})]
     return params
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.utils import compute_class_weight, compute_sample_weight
 from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import (
     _check_partial_fit_first_call,
     check_classification_targets,
     type_of_target,
     unique_labels,
 )
+from torch import nn
 
 from sktangent.estimators.base import TangentPropEstimator
 from sktangent.estimators.descriptions import ATTRIBUTES, FORMULA, describe
+from sktangent.estimators.label_net import LabelNet, more_probable_than_not, most_probable
 from sktangent.estimators.parameters import CONSTRAINTS
 
 
@@ -144,6 +148,7 @@ class_weight : dict, "balanced", list of dict or None, default=None
         tags.classifier_tags.multi_label = True
         return tags
 
+    @available_if(lambda self: self._check_partial_fit())
     @_fit_context(prefer_skip_nested_validation=False)
     def partial_fit(self, X, y, classes=None, sample_weight=None, tangents=None, derivatives=None):
         """Train for one epoch, from where training stands.
@@ -179,12 +184,6 @@ class_weight : dict, "balanced", list of dict or None, default=None
         if fresh:  # a first call that failed does not count
             vars(self).pop("classes_", None)
         _check_partial_fit_first_call(self, classes)
-        if isinstance(self.class_weight, str):
-            raise ValueError(
-                f"class_weight={self.class_weight!r} does not go with partial_fit, which sees a "
-                "part of the samples; pass a dict, made from all labels by "
-                "sklearn.utils.compute_class_weight for example."
-            )
         return self._fit(
             X, y, sample_weight, tangents, derivatives, fresh, incremental=True, classes=classes
         )
@@ -199,8 +198,8 @@ class_weight : dict, "balanced", list of dict or None, default=None
 
         Returns
         -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_labels)
-            The labels.
+        y : ndarray of shape (n_samples,), or ndarray or sparse of shape (n_samples, n_labels)
+            The labels; a sparse matrix if those of ``fit`` were one.
 
         Raises
         ------
@@ -211,7 +210,8 @@ class_weight : dict, "balanced", list of dict or None, default=None
         """
         logits = self._outputs(X)
         if self._multilabel:
-            return (logits > 0).astype(int)
+            labels = (logits > 0).astype(int)
+            return labels if self._sparse_target is None else self._sparse_target(labels)
         return self.classes_[logits.argmax(axis=1)]
 
     def predict_proba(self, X) -> np.ndarray:
@@ -348,10 +348,19 @@ class_weight : dict, "balanced", list of dict or None, default=None
         return slopes if output == "log_proba" else slopes * proba[:, :, None]
 
     @property
-    def _n_outputs(self) -> int:
-        return len(self.classes_)
+    def _target_scale(self) -> np.ndarray:
+        return np.ones(len(self.classes_))
 
-    def _check_target(self, y: np.ndarray, fresh: bool, classes=None) -> np.ndarray:
+    def _check_partial_fit(self) -> bool:
+        if isinstance(self.class_weight, str):
+            raise AttributeError(
+                f"class_weight={self.class_weight!r} does not go with partial_fit, which sees a "
+                "part of the samples; pass a dict, made from all labels by "
+                "sklearn.utils.compute_class_weight for example."
+            )
+        return super()._check_partial_fit()
+
+    def _check_target(self, y: np.ndarray, fresh: bool, incremental: bool, classes) -> np.ndarray:
         check_classification_targets(y)
         kind = type_of_target(y, input_name="y")
         if kind == "multiclass-multioutput":
@@ -361,8 +370,11 @@ class_weight : dict, "balanced", list of dict or None, default=None
         if fresh:
             self._multilabel = multilabel
             self.classes_ = found if classes is None else unique_labels(classes)
-        if not np.isin(found, self.classes_).all() or multilabel != self._multilabel:
-            raise ValueError(f"y has labels {found}, expected some of {self.classes_}.")
+        some = incremental and not multilabel
+        fits = np.isin(found, self.classes_).all() if some else np.array_equal(found, self.classes_)
+        if not fits or multilabel != self._multilabel:
+            wanted = "some of" if incremental else "all that the last fit saw,"
+            raise ValueError(f"y is {kind} of labels {found}, expected {wanted} {self.classes_}.")
         return y
 
     def _encode_target(self, y: np.ndarray, weight: np.ndarray, fresh: bool) -> np.ndarray:
@@ -382,6 +394,19 @@ class_weight : dict, "balanced", list of dict or None, default=None
     def _stratify(self, y: np.ndarray) -> np.ndarray | None:
         return None if self._multilabel else y
 
+    def _make_net(self, module: nn.Module, **params) -> LabelNet:
+        return LabelNet(
+            module,
+            decide=more_probable_than_not if self._multilabel else most_probable,
+            classes=range(len(self.classes_)),
+            predict_nonlinearity=torch.sigmoid if self._multilabel else _softmax,
+            **params,
+        )
+
     def _criterion_params(self) -> dict:
         default = "binary_cross_entropy" if self._multilabel else "cross_entropy"
         return {"loss": self.criterion or default, "penalty_on": self.penalty_on}
+
+
+def _softmax(logits: torch.Tensor) -> torch.Tensor:
+    return torch.softmax(logits, dim=1)

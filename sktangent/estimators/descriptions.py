@@ -110,9 +110,12 @@ shuffle : bool, default=True
 verbose : bool or int, default=False
     Print the losses of every epoch.
 random_state : int, RandomState instance or None, default=None
-    For initial parameters, batches, validation split and dropout. The same value gives the same
-    model on the same machine; numpy's and torch's global random states are left alone. None
-    draws from numpy's, as scikit-learn does.
+    For initial parameters, batches, validation split, projections and dropout. The same value gives
+    the same model on the same machine, in any thread; numpy's and torch's global random states are
+    left alone. What can draw from torch's global generators only (a user's constructor, dropout and
+    every ``forward`` that is not torch's) finds the fit's numbers there while it runs: such steps
+    of parallel fits take turns, on a GPU too, and another thread that draws meanwhile disturbs
+    them. None draws a seed from numpy's, as scikit-learn does.
 device : str, default="cpu"
     "cpu", "cuda", "cuda:1", "mps", or "auto" for the first of cuda, mps and cpu that is there. On
     the CPU, torch's number of threads is one while a small network trains: more would wait for one

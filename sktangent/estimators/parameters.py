@@ -8,7 +8,7 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from torch import nn, optim
 
 SKORCH_PREFIXES = (
@@ -17,6 +17,7 @@ SKORCH_PREFIXES = (
     "optimizer__",
     "iterator_train__",
     "iterator_valid__",
+    "compile__",
     "callbacks__",
 )
 
@@ -39,7 +40,11 @@ CONSTRAINTS: dict = {
     "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
     "early_stopping": ["boolean"],
     "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-    "n_iter_no_change": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+    "n_iter_no_change": [
+        StrOptions({"auto"}),
+        Interval(Integral, 1, None, closed="left"),
+        Options(Real, {np.inf}),
+    ],
     "tol": [Interval(Real, 0, None, closed="left")],
     "warm_start": ["boolean"],
     "shuffle": ["boolean"],

@@ -8,14 +8,14 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from sklearn.base import RegressorMixin, _fit_context
-from sklearn.utils import check_array
+from sklearn.utils.metaestimators import available_if
 from torch import nn
 
 from sktangent.estimators.activations import piecewise_linear_functions
 from sktangent.estimators.base import TangentPropEstimator
 from sktangent.estimators.descriptions import ATTRIBUTES, FORMULA, describe
 from sktangent.estimators.parameters import CONSTRAINTS
-from sktangent.estimators.tangent_data import moments
+from sktangent.estimators.tangent_rows import moments
 
 
 class TangentPropRegressor(RegressorMixin, TangentPropEstimator):  # noqa: D101, it is put together
@@ -44,8 +44,9 @@ derivative_weight : array-like of shape (n_tangents,), default=None
             auto=(
                 '"lbfgs" for at most 20 samples with\n    tangents, or 1,000 with derivatives, '
                 "unless "
-                "``module``, ``batch_size``, ``n_projections``, ``autocast``,\n"
-                '    ``optimizer__*`` or ``iterator_train__*`` are given; else "adam".'
+                "``module``, ``lr``, ``batch_size``, ``max_epochs``,\n    ``n_iter_no_change``, "
+                "``early_stopping``, ``n_projections``, ``autocast``, ``optimizer__*`` or\n"
+                '    ``iterator_train__*`` are given; else "adam".'
             ),
             criterion='"squared_error"',
         )
@@ -149,6 +150,7 @@ derivative_weight : array-like of shape (n_tangents,), default=None
         tags.target_tags.multi_output = True
         return tags
 
+    @available_if(lambda self: self._check_partial_fit())
     @_fit_context(prefer_skip_nested_validation=False)
     def partial_fit(self, X, y, sample_weight=None, tangents=None, derivatives=None):
         """Train for one epoch, from where training stands.
@@ -259,10 +261,10 @@ derivative_weight : array-like of shape (n_tangents,), default=None
         return J * self._y_scale.astype(self._dtype).reshape(-1, *(1,) * (J.ndim - 2))
 
     @property
-    def _n_outputs(self) -> int:
-        return len(self._y_mean)
+    def _target_scale(self) -> np.ndarray:
+        return self._y_scale
 
-    def _check_target(self, y: np.ndarray, fresh: bool, classes=None) -> np.ndarray:
+    def _check_target(self, y: np.ndarray, fresh: bool, incremental: bool, classes) -> np.ndarray:
         y = y.astype(np.float64)
         if fresh:
             self._target_shape = y.shape[1:]
@@ -277,27 +279,6 @@ derivative_weight : array-like of shape (n_tangents,), default=None
         if fresh:
             self._y_mean, self._y_scale = moments(y, weight) if self.normalize_y else _none(y)
         return ((y - self._y_mean) / self._y_scale).astype(self._dtype)
-
-    def _scale_derivatives(self, d: np.ndarray) -> np.ndarray:
-        return (d / self._y_scale).astype(d.dtype)
-
-    def _tangent_scale(self, n_tangents: int) -> np.ndarray | float:
-        if self.derivative_weight is None:
-            return 1.0
-        weight = check_array(
-            self.derivative_weight,
-            dtype=np.float64,
-            ensure_2d=False,
-            input_name="derivative_weight",
-        )
-        if weight.shape != (n_tangents,):
-            raise ValueError(
-                f"derivative_weight must have shape ({n_tangents},), a factor for each tangent; "
-                f"got {weight.shape}."
-            )
-        if (weight < 0).any():
-            raise ValueError(f"derivative_weight must not be negative, got {weight.min()}.")
-        return np.sqrt(weight)
 
     def _check_activations(self, module: nn.Module, probes: torch.Tensor) -> None:
         found = piecewise_linear_functions(module, probes)

@@ -9,25 +9,28 @@ from numbers import Integral
 
 from sklearn.base import is_regressor
 
-from sktangent.estimators.training_rows import TangentRows
+from sktangent.estimators.tangent_rows import TangentRows
 from sktangent.modules import as_sizes
 from sktangent.training.levenberg_marquardt import LevenbergMarquardt
 from sktangent.training.optimizers import LBFGS
 
-_BATCH_SIZE, _ALPHA = 200, 1e-4
+_BATCH_SIZE = 200
 _EPOCHS, _STEPS = 200, 3000
 _PATIENCE_EPOCHS, _PATIENCE_STEPS = 10, 300
-_LBFGS_EPOCHS, _LBFGS_EPOCHS_WITH_DERIVATIVES, _LBFGS_PATIENCE = 100, 30, 25
+_LBFGS_EPOCHS, _LBFGS_PATIENCE = 100, 25
 # Levenberg-Marquardt: multiplications of an iteration, and of a whole fit, at most
 _LM_WORK, _LM_TOTAL = 1.2e10, 2.5e11
-_LM_ITERATIONS, _LM_EPOCHS, _LM_PATIENCE = 10, 200, 2
-# these go on to fit noise where Adam stops before, so they are left to data with little of it:
-# very few samples, that tangents hold in place, or derivatives, as simulations give them
-_FEW_WITH_TANGENTS, _FEW_WITH_DERIVATIVES = 20, 1000
-_FULL_BATCH = ("lbfgs", "lm")
+_LM_ITERATIONS, _LM_EPOCHS, _LM_PATIENCE = 10, 60, 2
+# it goes on to fit noise where Adam stops before; with derivatives the L2 weight is chosen so that
+# it does not, and without them it is left to very few samples, that tangents hold in place
+_FEW_WITH_TANGENTS = 20
+_ALPHA = 1e-4
+FULL_BATCH = ("lbfgs", "lm")
+NAMES = {LBFGS: "lbfgs", LevenbergMarquardt: "lm"}
 _NOISY = ("n_projections", "autocast")
-_NAMES = {LBFGS: "lbfgs", LevenbergMarquardt: "lm"}
-_MADE_FOR_ADAM = ("optimizer__", "iterator_train__")
+# what is said of steps, and of when to stop because of noise, is said of Adam
+_SAID_OF_ADAM = ("lr", "batch_size", "max_epochs", "n_iter_no_change")
+_PREFIXES_OF_ADAM = ("optimizer__", "iterator_train__")
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Schedule:
         Samples in a batch.
     epochs : int
         Epochs, at most.
-    patience : int
+    patience : int or infinity
         Epochs without progress after which training ends.
     relative_tol : bool
         Whether progress is measured as a part of the loss.
@@ -56,7 +59,7 @@ class Schedule:
     lr: float
     batch_size: int
     epochs: int
-    patience: int
+    patience: float
     relative_tol: bool
     alpha: float | None
 
@@ -68,14 +71,14 @@ def plan(
     if net is None:
         optimizer = _choose_optimizer(estimator, n_samples, tangents, incremental)
     else:
-        optimizer = _NAMES.get(type(net.optimizer_), net.optimizer)
-    if optimizer in _FULL_BATCH and incremental:
+        optimizer = NAMES.get(type(net.optimizer_), net.optimizer)
+    if optimizer in FULL_BATCH and incremental:
         raise ValueError(
             f"optimizer={optimizer!r} needs all samples at once; for partial_fit set another "
             "before the first fit, 'adam' for example."
         )
     for name in _NOISY:
-        if optimizer in _FULL_BATCH and getattr(estimator, name) is not None:
+        if optimizer in FULL_BATCH and getattr(estimator, name) is not None:
             raise ValueError(
                 f"optimizer={optimizer!r} needs a loss without noise; with "
                 f"{name}={getattr(estimator, name)!r} set another, 'adam' for example."
@@ -83,14 +86,11 @@ def plan(
     batch_size = _choose_batch_size(estimator, n_samples, optimizer)
     steps = math.ceil(n_samples / batch_size)
     if optimizer == "lm":
-        work = _lm_work(estimator, n_samples, tangents)
-        epochs = round(_LM_TOTAL / _LM_ITERATIONS / work) if work else _LM_EPOCHS
-        epochs = min(max(epochs, 1), _LM_EPOCHS)
+        work = _LM_ITERATIONS * _lm_work(estimator, n_samples, tangents)
+        epochs = min(max(round(_LM_TOTAL / work), 1), _LM_EPOCHS)
         patience, lr = _LM_PATIENCE, 1e-3
     elif optimizer == "lbfgs":
-        known = tangents is not None and tangents.with_derivatives
-        epochs = _LBFGS_EPOCHS_WITH_DERIVATIVES if known else _LBFGS_EPOCHS
-        patience, lr = _LBFGS_PATIENCE, 1.0
+        epochs, patience, lr = _LBFGS_EPOCHS, _LBFGS_PATIENCE, 1.0
     else:
         epochs = max(_EPOCHS, math.ceil(_STEPS / steps))
         patience = max(_PATIENCE_EPOCHS, math.ceil(_PATIENCE_STEPS / steps))
@@ -101,7 +101,7 @@ def plan(
         batch_size=batch_size,
         epochs=epochs if estimator.max_epochs == "auto" else estimator.max_epochs,
         patience=patience if estimator.n_iter_no_change == "auto" else estimator.n_iter_no_change,
-        relative_tol=optimizer in _FULL_BATCH,
+        relative_tol=optimizer in FULL_BATCH,
         alpha=_choose_alpha(estimator, optimizer, tangents),
     )
 
@@ -118,10 +118,12 @@ def _choose_optimizer(estimator, n_samples: int, tangents: TangentRows | None, i
     suits = (
         is_regressor(estimator)
         and is_small
+        and estimator.criterion in (None, "squared_error")
         and estimator.module is None  # which is known to be deterministic
-        and estimator.batch_size == "auto"
+        and all(getattr(estimator, name) == "auto" for name in _SAID_OF_ADAM)
+        and not estimator.early_stopping
         and all(getattr(estimator, name) is None for name in _NOISY)
-        and not any(name.startswith(_MADE_FOR_ADAM) for name in vars(estimator))
+        and not any(name.startswith(_PREFIXES_OF_ADAM) for name in vars(estimator))
         and not incremental
     )
     return "lm" if suits else "adam"
@@ -137,9 +139,10 @@ def _choose_alpha(estimator, optimizer, tangents: TangentRows | None) -> float |
 def _lm_work(estimator, n_samples: int, tangents: TangentRows | None) -> float:
     """Count the multiplications in an iteration: a matrix times itself, the smaller way."""
     n_tangents, *shape = (0, 1) if tangents is None else tangents.shape
-    sizes = [math.prod(shape), *as_sizes(estimator.hidden_layer_sizes), estimator._n_outputs]
+    n_outputs = len(estimator._target_scale)
+    sizes = [math.prod(shape), *as_sizes(estimator.hidden_layer_sizes), n_outputs]
     n_params = sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(sizes))
-    n_rows = n_samples * (1 + n_tangents) * estimator._n_outputs
+    n_rows = n_samples * (1 + n_tangents) * n_outputs
     return n_rows * n_params * min(n_rows, n_params)
 
 
@@ -151,7 +154,7 @@ def _choose_batch_size(estimator, n_samples: int, optimizer) -> int:
         raise ValueError(
             f"iterator_train__batch_size must be a positive integer or -1, got {batch_size!r}."
         )
-    if optimizer not in _FULL_BATCH:
+    if optimizer not in FULL_BATCH:
         return min(_BATCH_SIZE if batch_size == "auto" else batch_size, n_samples)
     if batch_size != "auto" and batch_size < n_samples:
         raise ValueError(

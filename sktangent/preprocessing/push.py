@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_array
 
-from sktangent._checks import SAMPLES
+from sktangent._checks import SAMPLES, check_tangents
 from sktangent.preprocessing.chain import push
 from sktangent.preprocessing.function import flatten, is_frame, name, transform, unwrap, wrap
 
@@ -119,7 +119,7 @@ def push_forward(transformer: Any, X: ArrayLike, tangents: ArrayLike) -> np.ndar
             f"{transformer!r}."
         )
     X, columns_of = _check_samples(X)
-    V = _check_tangents(tangents, X)
+    V = check_tangents(tangents, X, "tangents", keep=SAMPLES["dtype"])
     pushed = None
     for rows in _chunks(transformer, X, V, columns_of):
         part = _push_chunk(transformer, X[rows], V[rows], columns_of)
@@ -136,8 +136,6 @@ def push_forward(transformer: Any, X: ArrayLike, tangents: ArrayLike) -> np.ndar
 
 
 def _push_chunk(transformer: Any, X: np.ndarray, V: np.ndarray, columns_of: Any) -> np.ndarray:
-    if not np.isfinite(V).all():
-        raise ValueError("tangents must be finite, got NaN or infinity.")
     X, V = X.astype(np.float64), V.astype(np.float64, copy=False)
     return push(transformer, wrap(X, columns_of), V)[1]
 
@@ -160,19 +158,3 @@ def _check_samples(X: ArrayLike) -> tuple[np.ndarray, Any]:
         if strange:
             raise TypeError(f"X must be numeric to have tangents, but these are not: {strange}.")
     return check_array(X, input_name="X", **SAMPLES), X.iloc[:0] if frame else None
-
-
-def _check_tangents(tangents: ArrayLike, X: np.ndarray) -> np.ndarray:
-    try:
-        V = np.asarray(tangents)
-    except ValueError as error:
-        raise ValueError(f"tangents must be one array: {error}") from error
-    if V.dtype.kind not in "fiu":
-        raise TypeError(f"tangents must be real numbers, got dtype {V.dtype}.")
-    if V.ndim != X.ndim + 1 or V.shape[0] != X.shape[0] or V.shape[2:] != X.shape[1:]:
-        wanted = ", ".join(map(str, (X.shape[0], "n_tangents", *X.shape[1:])))
-        hint = " For one tangent, add its axis: tangents[:, None]." if V.shape == X.shape else ""
-        raise ValueError(f"tangents must have shape ({wanted}) for X, got {V.shape}.{hint}")
-    if V.shape[1] == 0:
-        raise ValueError(f"tangents hold no tangent: their shape is {V.shape}.")
-    return V

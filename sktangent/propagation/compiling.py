@@ -8,15 +8,22 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.fx import GraphModule
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map_only
 
+from sktangent import _torch
 from sktangent._speed.chains import find_chain
 from sktangent._speed.products import multiply_by_onednn
+from sktangent.propagation.dual import any_dual, call, is_dual
 from sktangent.propagation.engine import propagate
+from sktangent.propagation.fallback import is_written_in_python, opened
 
 # full batches and the last one of an epoch, of this fit and of the next
 _MAX_SHAPES = 4
+_CONVOLUTIONS = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+)
 
 
 class CompiledPropagation:
@@ -69,7 +76,7 @@ class CompiledPropagation:
             self._functions[key] = self._plainly
             return self._plainly(state, x, tangents)
         try:
-            function = torch.compile(self._record(state, x, tangents), **self._kwargs)
+            function = self._compiled(state, x, tangents)
             result = function(state, x, tangents)
         except Exception as error:  # whatever goes wrong in a compiler, the module itself may work
             warnings.warn(
@@ -85,33 +92,101 @@ class CompiledPropagation:
 
     def _is_faster_uncompiled(self, x: Tensor, tangents: Tensor) -> bool:
         layers = list(self.module.modules())
-        if any(isinstance(layer, nn.modules.conv._ConvNd) for layer in layers):
+        if any(isinstance(layer, _CONVOLUTIONS) for layer in layers):
             return False
         return multiply_by_onednn(layers, x, len(x) * tangents.shape[1])
 
     def _state(self) -> dict[str, Tensor]:
         return {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
 
+    def _compiled(self, state: dict[str, Tensor], x: Tensor, tangents: Tensor) -> Callable:
+        function = torch.compile(self._record(state, x, tangents), **self._kwargs)
+
+        def propagation(*args) -> tuple[Tensor, Tensor]:
+            y, dy = function(*args)
+            return y, dy.transpose(0, 1)
+
+        return propagation
+
     def _record(self, state: dict[str, Tensor], x: Tensor, tangents: Tensor) -> nn.Module:
-        # slow to import, and seldom needed
-        from torch.fx.experimental.proxy_tensor import make_fx
+        def propagation(state, x, tangents):
+            with _Marking():
+                y, dy = propagate(lambda x: functional_call(self.module, state, (x,)), x, tangents)
+            # gradients come in the order of results, which old compilers take to be memory's own
+            return y, dy.transpose(0, 1).contiguous()
 
-        def call(state, x, tangents):
-            with _ConstantWithoutGradients():
-                return propagate(lambda x: functional_call(self.module, state, (x,)), x, tangents)
-
-        trace = make_fx(call, tracing_mode="fake", _allow_non_fake_inputs=True)
-        return trace(state, x, tangents)
+        return _unmarked(_torch.record(propagation, state, x, tangents))
 
     def _plainly(self, state: dict[str, Tensor], x: Tensor, tangents: Tensor) -> tuple:
         return propagate(self.module, x, tangents)
 
 
-class _ConstantWithoutGradients(TorchFunctionMode):
-    """Detach what is computed under ``torch.no_grad``, of which a recording tells nothing."""
+class _Marking(TorchFunctionMode):
+    """Mark what is constant, of which a recording tells nothing.
+
+    It sees the functions within rules, and within functions that torch wrote in Python, too.
+    """
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        if torch.is_grad_enabled() or any(result is arg for arg in args):  # in place
+        kwargs = kwargs or {}
+        _refuse_what_leaves_no_trace(func)
+        if any_dual((args, kwargs)):
+            with self:
+                result = call(func, args, kwargs)
+        elif is_written_in_python(func) and func.__name__ not in vars(Tensor):
+            with self:
+                result = opened(func)(*args, **kwargs)
+        else:
+            result = func(*args, **kwargs)
+        if torch.is_grad_enabled() and func not in _DETACHING:
             return result
-        return tree_map_only(Tensor, Tensor.detach, result)
+        if any(result is value for value in (*args, *kwargs.values())):
+            return _refuse_change_of_gradient(func, result)
+        return _marked(result)
+
+
+_DETACHING = {torch.detach, Tensor.detach, Tensor.data.__get__}
+
+
+def _refuse_what_leaves_no_trace(func: Callable) -> None:
+    is_custom = not _torch.is_forward_mode_on() and not torch.is_inference_mode_enabled()
+    if is_custom or func in (torch.detach_, Tensor.detach_):
+        what = "calls a custom torch.autograd.Function" if is_custom else "detaches in place"
+        raise NotImplementedError(f"the module {what}, which a recording cannot follow")
+
+
+def _refuse_change_of_gradient(func: Callable, result: object) -> object:
+    if isinstance(result, Tensor) and result.requires_grad:
+        raise NotImplementedError(
+            f"the module changes by {func.__name__}, while gradients are disabled, a tensor that "
+            "has some, which a recording cannot follow"
+        )
+    return result
+
+
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def _marked(result: object) -> object:
+    """Let all tensors of a result pass through integers of the same bits, which end gradients."""
+    if isinstance(result, (tuple, list)):
+        parts = [_marked(part) for part in result]
+        return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
+    if not isinstance(result, Tensor) or is_dual(result):
+        return result
+    if result.is_complex():
+        return torch.view_as_complex(_marked(torch.view_as_real(result)))
+    if not result.is_floating_point():
+        return result
+    return result.detach().view(_BITS[result.element_size()]).view(result.dtype)
+
+
+def _unmarked(recording: GraphModule) -> GraphModule:
+    """Leave out what the recording detaches, also where a function saves its result."""
+    aten = torch.ops.aten
+    for node in recording.graph.nodes:
+        if node.target in (aten.detach.default, aten.alias.default):
+            node.replace_all_uses_with(node.args[0])
+            recording.graph.erase_node(node)
+    recording.recompile()
+    return recording

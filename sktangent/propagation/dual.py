@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
-import sys
+import inspect
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import torch
+
+from sktangent import _torch
 
 Rule = Callable[..., object]
 
@@ -83,9 +85,7 @@ class Dual(torch.Tensor):
 
     def __new__(cls, primal: torch.Tensor, tangents: torch.Tensor) -> Dual:
         """Make the tensor without memory that stands for both."""
-        self = torch.Tensor._make_wrapper_subclass(
-            cls, primal.shape, dtype=primal.dtype, device=primal.device
-        )
+        self = _torch.new_wrapper(cls, primal)
         self.primal = primal
         self.tangents = tangents
         self._aliases = None
@@ -140,6 +140,11 @@ class Dual(torch.Tensor):
         source._aliases.add(source, self)
         return self
 
+    def note_memory_of(self, source: Dual) -> None:
+        """Note that this value's samples share the memory of those of ``source``, if they do."""
+        if _share_memory(self.primal, source.primal):
+            self.view_of(source)
+
     def assign(self, value: Dual) -> Dual:
         """Become ``value``, and let every view of this value see it, as in-place functions do."""
         if value.primal.shape != self.primal.shape:
@@ -147,18 +152,30 @@ class Dual(torch.Tensor):
                 f"An in-place function gave shape {tuple(value.primal.shape)} for a tensor of "
                 f"shape {tuple(self.primal.shape)}."
             )
-        if not self.has_views():
-            dtype = self.primal.dtype
+        dtype = self.primal.dtype
+        if not self.is_shared(value):
             self.primal, self.tangents = value.primal.to(dtype), value.tangents.to(dtype)
-        else:
-            self._aliases.check()
-            self.primal.copy_(value.primal)
+            return self
+        self._aliases.check()
+        self.primal.copy_(value.primal)
+        if self._aliases.others(self, value):
             self.tangents.copy_(value.tangents)
+        else:
+            self.tangents = value.tangents.to(dtype)
         return self
 
-    def has_views(self) -> bool:
-        """Tell whether another living value shares this one's memory."""
-        return self._aliases is not None and self._aliases.others(self)
+    def expose(self) -> torch.Tensor:
+        """Give away the samples as a constant, which sees what becomes of them in place."""
+        if self._aliases is None:
+            self._aliases = _Aliases(self)
+        self._aliases.exposed = True
+        return self.primal
+
+    def is_shared(self, *but: Dual) -> bool:
+        """Tell whether a value other than some, or a constant, may share this one's memory."""
+        return self._aliases is not None and (
+            self._aliases.exposed or self._aliases.others(self, *but)
+        )
 
 
 class _Aliases:
@@ -167,6 +184,7 @@ class _Aliases:
     def __init__(self, first: Dual) -> None:
         self._members = [weakref.ref(first)]
         self._consistent = True
+        self.exposed = False  # to constants, whose own views nothing here knows of
 
     def add(self, source: Dual, view: Dual) -> None:
         shared = _share_memory(source.primal, view.primal)
@@ -177,8 +195,10 @@ class _Aliases:
         self._members.append(weakref.ref(view))
         view._aliases = self
 
-    def others(self, member: Dual) -> bool:
-        return any(other() is not None and other() is not member for other in self._members)
+    def others(self, *members: Dual) -> bool:
+        known = set(map(id, members))
+        living = (other() for other in self._members)
+        return any(other is not None and id(other) not in known for other in living)
 
     def check(self) -> None:
         if not self._consistent:
@@ -189,7 +209,7 @@ class _Aliases:
 
 
 def _share_memory(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return a.untyped_storage()._cdata == b.untyped_storage()._cdata
+    return a.untyped_storage() is b.untyped_storage()
 
 
 def is_dual(value: object) -> bool:
@@ -227,6 +247,8 @@ def lift(tangents: torch.Tensor, ndim: int) -> torch.Tensor:
 
 def call(func: Callable, args: tuple, kwargs: dict) -> object:
     """Do to samples and tangents what ``func`` does to samples."""
+    if not _torch.is_forward_mode_on() and not torch.is_inference_mode_enabled():
+        _refuse_custom_function()
     if not torch.is_grad_enabled():
         return _without_gradients(func, args, kwargs)
     if kwargs and kwargs.get("out") is not None:
@@ -246,10 +268,15 @@ def _call_method(method: Callable, *args, **kwargs) -> object:
 
 def _without_gradients(func: Callable, args: tuple, kwargs: dict) -> object:
     """Compute a constant, as torch does while gradients are disabled."""
-    _refuse_custom_function()
     result = func(*constant(args), **constant(kwargs))
-    in_place = args and is_dual(args[0]) and result is args[0].primal
-    return args[0] if in_place else result
+    if not args or not is_dual(args[0]):
+        return result
+    if result is args[0].primal:
+        return args[0]
+    for part in result if isinstance(result, (tuple, list)) else (result,):
+        if isinstance(part, torch.Tensor) and _share_memory(part, args[0].primal):
+            args[0].expose()
+    return result
 
 
 _NAMESPACES = (torch.Tensor, torch, torch.nn.functional, torch.special)
@@ -268,7 +295,9 @@ def _find_rule(func: Callable) -> Rule:
         return functools.partial(_in_place, name, getattr(home, plain))
     # elsewhere, equal names may take their arguments in another order
     twin = _RULES.get(getattr(torch, name, None)) if home is torch.Tensor else None
-    return twin or functools.partial(_differentiate, func)
+    if twin is None or isinstance(twin, functools.partial):  # found, not registered
+        return functools.partial(_differentiate, func)
+    return twin
 
 
 def _find_attribute_rule(access: str, attribute: str) -> Rule:
@@ -315,9 +344,9 @@ def _in_place(name: str, plain: Callable, target: object, *args, **kwargs) -> Du
 
 def in_place(function: Callable, target: Dual, *args, **kwargs) -> Dual:
     """Give a value what a function makes of it."""
-    # where a view shares the memory that is about to be overwritten, what the function saves
+    # where another shares the memory that is about to be overwritten, what the function saves
     # for its backward must lie elsewhere
-    source = Dual(target.primal.clone(), target.tangents.clone()) if target.has_views() else target
+    source = Dual(target.primal.clone(), target.tangents.clone()) if target.is_shared() else target
     result = function(source, *args, **kwargs)
     if not is_dual(result):
         result = Dual(result, torch.zeros_like(target.tangents))
@@ -341,32 +370,41 @@ def _differentiate(func: Callable, *args, **kwargs) -> object:
     return fallback.differentiate(func, args, kwargs)
 
 
-def _refuse_custom_function() -> None:
-    """Refuse a custom autograd function, whose forward runs with gradients disabled.
+def _refuse_custom_function() -> NoReturn:
+    """Refuse a custom autograd function, in whose forward torch turns forward mode off.
 
     Its backward would be lost: the tangents would take forward's derivative and the parameters
     none at all.
     """
-    frame = sys._getframe(3)
-    while frame is not None and not _is_propagate(frame):
-        if frame.f_code is _CUSTOM_FUNCTION_CODE:
-            name = frame.f_locals["cls"].__name__
-            raise TypeError(
-                f"The module calls the custom torch.autograd.Function {name}, through which "
-                "tangents cannot be propagated. Write its forward in torch functions, or wrap "
-                f"{name}.apply in a function of your own with a rule."
-            )
+    raise TypeError(
+        f"The module calls the custom torch.autograd.Function {_custom_function()}, through which "
+        "tangents cannot be propagated. Write its forward in torch functions, or wrap its apply in "
+        "a function of your own with a rule."
+    )
+
+
+def _custom_function() -> str:
+    """Find the name of the custom function whose forward runs; it only serves the message."""
+    forwards = {_code(kind.forward): kind.__name__ for kind in _subclasses(torch.autograd.Function)}
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code in forwards:
+            context = next(iter(frame.f_locals.values()), None)
+            is_context = isinstance(context, torch.autograd.function.FunctionCtx)
+            kind = type(context).__name__.removesuffix("Backward")
+            return kind if is_context else forwards[frame.f_code]
         frame = frame.f_back
+    return "that returns its input"
 
 
-_CUSTOM_FUNCTION_CODE = torch.autograd.Function.apply.__func__.__code__
+def _code(forward: Callable) -> object:
+    return getattr(inspect.unwrap(forward), "__code__", None)
 
 
-def _is_propagate(frame) -> bool:
-    return frame.f_code.co_name == "propagate" and frame.f_globals["__name__"] == _ENGINE
-
-
-_ENGINE = "sktangent.propagation.engine"
+def _subclasses(kind: type) -> Iterator[type]:
+    for subclass in kind.__subclasses__():
+        yield from _subclasses(subclass)
+        yield subclass
 
 
 _OPERATORS = """

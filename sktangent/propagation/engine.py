@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import sys
 from collections.abc import Callable
 
 import torch
-from torch._C._dynamo.eval_frame import set_eval_frame
 
+from sktangent import _torch
 from sktangent._speed import chains
 from sktangent.propagation.dual import Dual, is_dual
 
 
-def _outside_compilers(function: Callable) -> Callable:
-    """Let a compiled caller call a function as it is, and leave all that it calls uncompiled.
-
-    What :func:`torch.compiler.disable` does, without its import, which takes a second.
-    """
-
-    @functools.wraps(function)
-    def call(*args, **kwargs):
-        callback = set_eval_frame(None)
-        try:
-            return function(*args, **kwargs)
-        finally:
-            set_eval_frame(callback)
-
-    call._torchdynamo_disable = True
-    return call
-
-
-@_outside_compilers
+@_torch.outside_compilers
 def propagate(
     module: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, tangents: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -106,7 +86,7 @@ def propagate(
     """
     _check_samples(x)
     _check_tangents(tangents, x)
-    module = _uncompiled(module)
+    module = _torch.uncompiled(module)
     chain = chains.find_chain(module, x, tangents)
     if chain is not None:
         return chain(x, tangents)
@@ -164,19 +144,8 @@ def _check_tangents(tangents: object, x: torch.Tensor) -> None:
         raise ValueError(f"tangents must be on the device of x, {x.device}, got {tangents.device}.")
 
 
-def _uncompiled(module: Callable) -> Callable:
-    return getattr(module, "_orig_mod", module)
-
-
 def _eager() -> contextlib.AbstractContextManager:
-    """Run compiled parts of a module as they were written."""
-    if torch.compiler.is_compiling() or not _compiler_in_use():
+    """Run compiled parts of a module as they were written; the stance is dear as a layer."""
+    if torch.compiler.is_compiling() or not _torch.is_compiler_in_use():
         return contextlib.nullcontext()
     return torch.compiler.set_stance("force_eager")
-
-
-def _compiler_in_use() -> bool:
-    """Tell whether anything was ever compiled here; else the stance, dear as a layer, is saved."""
-    frames = sys.modules.get("torch._dynamo.eval_frame")
-    backends = getattr(frames, "cached_backends", {None: frames})
-    return any(backend is not None for backend in backends.values())

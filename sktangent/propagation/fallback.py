@@ -1,6 +1,6 @@
 r"""Functions without a rule: automatic differentiation of that one function.
 
-Three attempts, each exact:
+Four attempts, each exact:
 
 1. A function that torch itself wrote in Python is entered: its body runs on samples with tangents,
    and the functions that it calls find their rules.
@@ -10,6 +10,8 @@ Three attempts, each exact:
    give wrong numbers without a warning for some functions (``torch.det``, ``torch.linalg.solve``).
 3. The same with the fused kernels for attention and recurrence off, which have no second
    derivative.
+4. The same for one tangent after another, where torch cannot take a function's derivative for all
+   at once.
 """
 
 from __future__ import annotations
@@ -22,17 +24,31 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from sktangent import _torch
 from sktangent.propagation.dual import Dual, is_dual
 
 _WRITTEN_IN_PYTHON = {
     "torch.functional",
     "torch.nn.functional",
-    "torch._tensor",
+    _torch.TENSOR_METHODS,
+}
+
+_BATCH_STATISTICS = (
+    "its batch statistics are no constants there; use torch.nn.functional.batch_norm"
+)
+
+# what torch differentiates twice, but not to what is wanted, and how to do without
+_MISLEADING = {
+    "as_strided_scatter": "torch adds up there what the function overwrites; assign to an index",
+    "native_batch_norm": _BATCH_STATISTICS,
+    "_native_batch_norm_legit": _BATCH_STATISTICS,
+    "_batch_norm_with_update": _BATCH_STATISTICS,
 }
 
 
 def differentiate(func: Callable, args: tuple, kwargs: dict) -> object:
     """Propagate through one function by automatic differentiation, over all tangents at once."""
+    _refuse_misleading(func)
     duals = list(_duals((args, kwargs)))
     state = _random_state(duals[0].primal)
     failures = []
@@ -50,11 +66,21 @@ def differentiate(func: Callable, args: tuple, kwargs: dict) -> object:
     ) from failures[-1]
 
 
+def _refuse_misleading(func: Callable) -> None:
+    reason = _MISLEADING.get(getattr(func, "__name__", "").partition(".")[0])
+    if reason is not None:
+        raise NotImplementedError(
+            f"Tangents cannot be propagated through {_name(func)} by automatic differentiation: "
+            f"{reason}."
+        )
+
+
 def _attempts(func: Callable) -> Iterator[Callable]:
-    if _is_open(func):
+    if is_written_in_python(func):
         yield _enter
     yield _reverse_twice
     yield _reverse_twice_unfused
+    yield _reverse_twice_one_by_one
 
 
 def _raise_plain_error(func: Callable, args: tuple, kwargs: dict) -> None:
@@ -68,7 +94,8 @@ def _raise_plain_error(func: Callable, args: tuple, kwargs: dict) -> None:
 # First attempt: inside ----------------------------------------------------------------------------
 
 
-def _is_open(func: Callable) -> bool:
+def is_written_in_python(func: Callable) -> bool:
+    """Tell whether torch wrote a function in Python, so that it can be entered."""
     return (
         isinstance(func, types.FunctionType) and func.__globals__["__name__"] in _WRITTEN_IN_PYTHON
     )
@@ -93,10 +120,12 @@ def opened(func: Callable) -> Callable:
     return copy
 
 
-# Second and third: reverse over reverse -----------------------------------------------------------
+# The others: reverse over reverse -----------------------------------------------------------------
 
 
-def _reverse_twice(func: Callable, args: tuple, kwargs: dict, duals: list[Dual]) -> object:
+def _reverse_twice(
+    func: Callable, args: tuple, kwargs: dict, duals: list[Dual], pull: Callable | None = None
+) -> object:
     # a view keeps the graph to what came before, and gives the function inputs of its own
     inputs = [
         dual.primal.view_as(dual.primal)
@@ -109,12 +138,16 @@ def _reverse_twice(func: Callable, args: tuple, kwargs: dict, duals: list[Dual])
     outputs = [value for value in _tensors(result) if value.requires_grad]
     if not outputs:
         return result
-    directions = _directional_derivatives(outputs, inputs, [dual.tangents for dual in duals])
+    tangents = [dual.tangents for dual in duals]
+    directions = _directional_derivatives(outputs, inputs, tangents, pull or _at_once)
     found = {id(y): Dual(y, dy) for y, dy in zip(outputs, directions, strict=True)}
+    for value in found.values():
+        for source in duals:
+            value.note_memory_of(source)
     return _pair(result, found)
 
 
-def _directional_derivatives(outputs, inputs, tangents):
+def _directional_derivatives(outputs, inputs, tangents, pull):
     n_tangents = len(tangents[0])
     if n_tangents == 0:
         return [y.new_zeros(0, *y.shape) for y in outputs]
@@ -125,15 +158,32 @@ def _directional_derivatives(outputs, inputs, tangents):
     live = [i for i, product in enumerate(products) if product.requires_grad]
     if not live:
         return [y.new_zeros(n_tangents, *y.shape) for y in outputs]
+    directions = pull(
+        [products[i] for i in live], cotangents, [tangents[i].contiguous() for i in live]
+    )
+    return [
+        y.new_zeros(n_tangents, *y.shape) if dy is None else dy
+        for y, dy in zip(outputs, directions, strict=True)
+    ]
+
+
+def _at_once(products, cotangents, tangents):
     return torch.autograd.grad(
-        [products[i] for i in live],
+        products,
         cotangents,
-        [tangents[i].contiguous() for i in live],
+        tangents,
         create_graph=True,
         is_grads_batched=True,
         allow_unused=True,
-        materialize_grads=True,
     )
+
+
+def _one_by_one(products, cotangents, tangents):
+    each = [
+        torch.autograd.grad(products, cotangents, row, create_graph=True, allow_unused=True)
+        for row in zip(*tangents, strict=True)
+    ]
+    return [None if rows[0] is None else torch.stack(rows) for rows in zip(*each, strict=True)]
 
 
 def _reverse_twice_unfused(func: Callable, args: tuple, kwargs: dict, duals: list[Dual]) -> object:
@@ -142,6 +192,12 @@ def _reverse_twice_unfused(func: Callable, args: tuple, kwargs: dict, duals: lis
         stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
         stack.enter_context(torch.backends.cudnn.flags(enabled=False))
         return _reverse_twice(func, args, kwargs, duals)
+
+
+def _reverse_twice_one_by_one(
+    func: Callable, args: tuple, kwargs: dict, duals: list[Dual]
+) -> object:
+    return _reverse_twice(func, args, kwargs, duals, _one_by_one)
 
 
 # Arguments and results of any structure -----------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The whole Jacobian of a module, by the cheaper of two ways."""
+"""The whole Jacobian of a module, by the cheaper of two ways, and derivatives of many samples."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sktangent.propagation.engine import propagate
 
 # a pass back costs about as much as propagating two tangents
 _TANGENTS_PER_BACKWARD = 2
+_ROWS_AT_ONCE = 16384
 
 
 def jacobian(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -44,6 +45,43 @@ def jacobian(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         if y.shape[1] * _TANGENTS_PER_BACKWARD < x[0].numel():
             return _backward(leaf, y)
     return _forward(module, x)
+
+
+def in_pieces(
+    function: Callable[..., Tensor],
+    *tensors: Tensor,
+    rows_each: int,
+    device: str | torch.device | None = None,
+) -> Tensor:
+    """Apply a function to a few samples at a time, in about the memory of a batch to predict for.
+
+    Parameters
+    ----------
+    function : callable
+        Takes as many tensors as are given, and returns one; the first axis of each is that of the
+        samples.
+    *tensors : torch.Tensor of shape (n_samples, ...)
+        What it is applied to.
+    rows_each : int
+        The rows that the function works on for one sample.
+    device : str or torch.device, default=None
+        Where the function works. None: where the tensors are.
+
+    Returns
+    -------
+    result : torch.Tensor of shape (n_samples, ...)
+        What the function returns for all samples, on the CPU.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktangent.propagation.jacobian import in_pieces
+    >>> in_pieces(torch.square, torch.arange(3.0), rows_each=10_000)
+    tensor([0., 1., 4.])
+    """
+    size = max(1, _ROWS_AT_ONCE // rows_each)
+    pieces = zip(*(tensor.split(size) for tensor in tensors), strict=True)
+    return torch.cat([function(*(part.to(device) for part in piece)).cpu() for piece in pieces])
 
 
 def _backward(x: Tensor, y: Tensor) -> Tensor:

@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 
-from sktangent._checks import check_names, check_nonnegative, check_samples
+from sktangent._checks import (
+    check_derivatives,
+    check_names,
+    check_nonnegative,
+    check_samples,
+    check_tangents,
+)
 from sktangent.tangents._base import BaseTangents
 
 _WEIGHT = "weights__"
@@ -272,24 +278,10 @@ def _check_answer(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the tangents of one kind, and the derivatives wanted along them."""
     V, d = answer if isinstance(answer, tuple) else (answer, None)
-    V = np.asarray(V)
-    if not np.issubdtype(V.dtype, np.floating):
-        raise TypeError(f"The tangents of {name!r} must be floating, got dtype {V.dtype}.")
-    if V.ndim != X.ndim + 1 or V.shape[0] != len(X) or V.shape[2:] != X.shape[1:]:
-        wanted = ", ".join(map(str, (len(X), "n_tangents", *X.shape[1:])))
-        hint = " For one tangent, add its axis: V[:, None]." if V.shape == X.shape else ""
-        raise ValueError(
-            f"The tangents of {name!r} must have shape ({wanted}), got {V.shape}.{hint}"
-        )
+    V = check_tangents(V, X, f"tangents of {name!r}")
     if d is None:
         return V, None
-    d = np.asarray(d, dtype=X.dtype)
-    if d.ndim not in (2, 3) or d.shape[:2] != V.shape[:2]:
-        raise ValueError(
-            f"The derivatives of {name!r} must have shape {V.shape[:2]}, or an axis of outputs "
-            f"more, got {d.shape}."
-        )
-    return V, d
+    return V, check_derivatives(d, (*V.shape[:2], None), X.dtype, f"derivatives of {name!r}")
 
 
 def _join_derivatives(

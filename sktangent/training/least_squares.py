@@ -14,13 +14,13 @@ import operator
 from typing import NamedTuple
 
 import torch
+from skorch.dataset import unpack_data
 from torch import Tensor, nn
 
 from sktangent._speed.chains import Chain, find_chain
 from sktangent._speed.parameter_jacobian import ChainByParameters
 from sktangent.criterion import TangentPropLoss
 from sktangent.propagation import propagate
-from sktangent.training.levenberg_marquardt import LevenbergMarquardt
 
 # rows of a Jacobian that torch goes back for at once
 _ROWS_AT_ONCE = 64
@@ -235,65 +235,58 @@ def _first_if_repeated(tangents: Tensor) -> Tensor:
     return tangents[:1] if tangents.stride(0) == 0 else tangents
 
 
-class LeastSquaresSteps:
-    """The part of a skorch net that takes the steps of an optimizer of least squares."""
+def least_squares_step(net, batch, fit_params: dict) -> dict[str, Tensor]:
+    """Let a net's optimizer of least squares take its iterations on a batch.
 
-    def train_step(self, batch, **fit_params) -> dict[str, Tensor]:
-        """Take a step on a batch.
+    Parameters
+    ----------
+    net : TangentPropNet
+        The net.
+    batch : tuple
+        ``(X, y)``, as the iterator yields it.
+    fit_params : dict
+        What would be passed to the module's ``forward``; there must be nothing.
 
-        Parameters
-        ----------
-        batch : tuple
-            ``(X, y)``, as the iterator yields it.
-        **fit_params : dict
-            Passed to the module's ``forward``.
+    Returns
+    -------
+    step : dict
+        ``loss``, ``data_loss`` and ``penalty`` where the step ended, and ``y_pred``.
 
-        Returns
-        -------
-        step : dict
-            ``loss``, ``data_loss``, ``penalty`` and ``y_pred``; with an optimizer of least squares
-            those that the step led to, else those that it began with.
-        """
-        if not isinstance(self.optimizer_, LevenbergMarquardt):
-            return super().train_step(batch, **fit_params)
-        self._check_least_squares(fit_params)
-        self._set_training(True)
-        X, y = batch
-        problem = LeastSquares(
-            self.module_,
-            self._part(X, "x"),
-            self._on_device(y),
-            self._part(X, "tangents"),
-            self._part(X, "derivatives"),
-            self._part(X, "sample_weight"),
-            self.criterion_.penalty_weight,
+    Raises
+    ------
+    ValueError
+        If the net's loss is anything but a sum of squares that does not change between calls.
+    """
+    _check_net(net, fit_params)
+    net._set_training(True)
+    X, y = unpack_data(batch)
+    names = ("tangents", "derivatives", "sample_weight")
+    x, *parts = (net._part(X, name) for name in ("x", *names))
+    problem = LeastSquares(
+        net.module_,
+        x,
+        net._on_device(y),
+        **dict(zip(names, parts, strict=True)),
+        penalty_weight=net.criterion_.penalty_weight,
+    )
+    residuals = net.optimizer_.step(problem)
+    with torch.no_grad():
+        return {**problem.losses(residuals)._asdict(), "y_pred": net.infer(X)}
+
+
+def _check_net(net, fit_params: dict) -> None:
+    loss = getattr(net.criterion_, "loss", None)
+    is_plain = type(net.criterion_) is TangentPropLoss and type(loss) is nn.MSELoss
+    if not is_plain or loss.reduction != "none":
+        raise ValueError(f"{_NAME} needs the squared error, got {loss or net.criterion_!r}.")
+    own = [name for name in _HOOKS if net._has_own(name)]
+    if own or fit_params:
+        raise ValueError(
+            f"{_NAME} sees the module and the data alone; set another optimizer with "
+            f"{', '.join([*own, *fit_params])}."
         )
-        residuals = self.optimizer_.step(problem)
-        with torch.no_grad():
-            return {**problem.losses(residuals)._asdict(), "y_pred": self.infer(X)}
-
-    def _check_least_squares(self, fit_params: dict) -> None:
-        criterion = self.criterion_
-        loss = getattr(criterion, "loss", None)
-        plain = type(criterion) is TangentPropLoss and type(loss) is nn.MSELoss
-        if not plain or loss.reduction != "none":
+    for name in ("n_projections", "autocast"):
+        if getattr(net, name) is not None:
             raise ValueError(
-                f"{_NAME} needs the squared error for a loss, got {loss or criterion!r}."
+                f"{_NAME} needs a loss without noise, got {name}={getattr(net, name)!r}."
             )
-        own = [name for name in _HOOKS if _is_own(self, name)]
-        if own or fit_params:
-            raise ValueError(
-                f"{_NAME} sees the module and the data alone; set another optimizer with "
-                f"{', '.join([*own, *fit_params])}."
-            )
-        for name in ("n_projections", "autocast"):
-            if getattr(self, name) is not None:
-                raise ValueError(
-                    f"{_NAME} needs a loss without noise, got {name}={getattr(self, name)!r}."
-                )
-
-
-def _is_own(net, name: str) -> bool:
-    """Tell whether a subclass, of a user, has a hook of its own."""
-    owner = next(cls for cls in type(net).__mro__ if LeastSquaresSteps in cls.__bases__)
-    return getattr(type(net), name) is not getattr(owner, name)

@@ -32,7 +32,7 @@ _TRIALS = 30
 _ROUNDING = 1e-14
 # the L2 weight at first, in parts of a mean squared residual, and how much it changes at once
 _FIRST_DECAY, _DECAY_CHANGE = 1e-2, 10.0
-_ENOUGH=1e-10
+_ENOUGH = 1e-10
 # columns whose products are computed at once: all but half of a square is wasted on symmetry
 _SMALLEST_BLOCK, _BLOCKS = 64, 6
 
@@ -140,9 +140,11 @@ class LevenbergMarquardt(torch.optim.Optimizer):
             first = _FIRST_DECAY * problem.residuals(point).square().mean().item()
             state["decay"] = [first] * len(params)
         if group["weight_decay"] is None:
-            decay = torch.cat([point.new_full((p.numel(),), d) for p, d in zip(params, state["decay"])])
+            decay = torch.cat(
+                [point.new_full((p.numel(),), d) for p, d in zip(params, state["decay"])]
+            )
         else:
-            decay = 0.5*group["weight_decay"] * decayed
+            decay = 0.5 * group["weight_decay"] * decayed
         for _ in range(group["max_iter"]):
             try:
                 found = self._iterate(problem, point, decay)
@@ -283,7 +285,9 @@ def _more_evident(decays: list[float], params: list[Tensor], problem: Problem, p
     spare = max(len(residuals) - determined.sum().item(), 1e-3)
     variance = residuals.square().sum().item() / spare
     found = []
-    for decay, gamma, theta in zip(decays, determined.split(sizes), point.split(sizes), strict=True):
+    for decay, gamma, theta in zip(
+        decays, determined.split(sizes), point.split(sizes), strict=True
+    ):
         wanted = variance * gamma.sum().item() / max(theta.square().sum().item(), 1e-300)
         found.append(min(max(wanted, decay / _DECAY_CHANGE), decay * _DECAY_CHANGE))
     return found

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sktangent import _torch
+
 # Wolfe's conditions (Nocedal and Wright, 3.7): how much a step must lower the loss, and flatten it
 _DECREASE, _FLATTENING = 1e-4, 0.9
 _TRIALS = 25
@@ -130,8 +132,8 @@ class LBFGS(torch.optim.LBFGS):
             if not decayed:
                 return loss
             with torch.no_grad():
-                torch._foreach_add_([p.grad for p in decayed], decayed, alpha=weight_decay)
-                norms = torch.stack(torch._foreach_norm(decayed))
+                _torch.add_([p.grad for p in decayed], decayed, alpha=weight_decay)
+                norms = _torch.norms(decayed)
                 return loss.detach() + 0.5 * weight_decay * norms.square().sum()
 
         return with_decay
@@ -192,7 +194,7 @@ class LBFGS(torch.optim.LBFGS):
         params = self.param_groups[0]["params"]
         parts = point.split([p.numel() for p in params])
         shaped = [part.view_as(p) for part, p in zip(parts, params, strict=True)]
-        torch._foreach_copy_(params, shaped)
+        _torch.copy_(params, shaped)
 
 
 class _Trial(NamedTuple):

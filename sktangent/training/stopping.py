@@ -5,11 +5,35 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
+import warnings
 from collections.abc import Iterator
 
 import skorch
 import torch
 from skorch.callbacks import Callback
+
+
+class StopTraining(KeyboardInterrupt):
+    """A callback ended training: told apart from the user, who does it with Ctrl-C."""
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let callbacks end training quietly, and say so when the user does.
+
+    Examples
+    --------
+    >>> from sktangent.training.stopping import StopTraining, interruptible
+    >>> with interruptible():
+    ...     raise StopTraining
+    """
+    try:
+        yield
+    except StopTraining:
+        pass
+    except KeyboardInterrupt:
+        warnings.warn("Training was interrupted; what was learned so far is kept.", stacklevel=4)
+        raise
 
 
 class Stopping(Callback):
@@ -32,7 +56,7 @@ class Stopping(Callback):
     ------
     ValueError
         During training, if the training loss, or in the end a parameter, is infinite or not a
-        number, or if there are no batches.
+        number, if there are no batches, or if the loss to watch is not recorded.
 
     Examples
     --------
@@ -64,10 +88,12 @@ class Stopping(Callback):
     def on_epoch_end(self, net, **kwargs) -> None:
         """Compare the epoch's loss with the best, and end training if it is time."""
         row = net.history[-1]
-        if "train_loss" not in row:
+        if row.get("train_batch_count") == 0:
             raise ValueError("The iterator over the training samples yielded no batch.")
-        if not math.isfinite(row["train_loss"]):
+        if not math.isfinite(row.get("train_loss", 0)):
             raise ValueError(_diverged(net, f"the loss is {row['train_loss']}"))
+        if self.monitor not in row:
+            raise ValueError(f"monitor={self.monitor!r} is not recorded; there are {sorted(row)}.")
         loss = row[self.monitor]
         stale = loss > self.best_ - self.tol * (self.best_ if self.relative_tol else 1)
         self.stale_epochs_ = self.stale_epochs_ + 1 if stale else 0

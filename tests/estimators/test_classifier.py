@@ -82,7 +82,7 @@ def test_multilabel_penalty_on_probabilities_and_class_weight(X):
     Y = (X[:, :2] > 0.5).astype(int)
     model = quick(FeatureTangents(), penalty_on="proba", class_weight="balanced").fit(X, Y)
     assert model.penalty_curve_[-1] > 0
-    with pytest.raises(ValueError, match="expected some of"):
+    with pytest.raises(ValueError, match="y is binary of labels"):
         model.set_params(warm_start=True).fit(X, Y[:, 0])
 
 

@@ -104,7 +104,7 @@ def test_wrong_values(X, y, D):
         quick().fit(X, y, derivatives=D)
     with pytest.raises(ValueError, match="derivatives must be one array of numbers"):
         quick().fit(X, y, derivatives=[[1.0], [1.0, 2.0]])
-    with pytest.raises(ValueError, match="derivatives must be one array of numbers"):
+    with pytest.raises(TypeError, match="derivatives must be one array of numbers"):
         quick().fit(X, y, derivatives=np.full((40, 2), "steep"))
     with pytest.raises(ValueError, match=r"shape \(40, 3, 1\)"):
         quick().fit(X, y, tangents=np.ones((40, 3, 2)), derivatives=np.ones((40, 2)))

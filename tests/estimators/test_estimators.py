@@ -105,11 +105,11 @@ def test_tangents_that_are_fitted_are_cloned_and_see_training_samples_only(
         (lambda X: np.ones((len(X), 1, 3)), ValueError, r"\(60, n_tangents, 4\), got \(60, 1, 3\)"),
         (lambda X: np.ones((9, 1, 4)), ValueError, r"got \(9, 1, 4\)"),
         (lambda X: np.ones((len(X), 0, 4)), ValueError, "holds no tangent"),
-        (lambda X: np.ones((len(X), 1, 4), int), TypeError, "floating, got dtype int64"),
+        (lambda X: np.ones((len(X), 1, 4), complex), TypeError, "numbers, got dtype complex128"),
         (lambda X: np.full((len(X), 1, 4), np.nan), ValueError, "NaN"),
         (lambda X: np.full((len(X), 1, 4), np.inf), ValueError, "infinity"),
         (lambda X: [[1.0], [1.0, 2.0]], ValueError, r"tangents\(X\) must be one array"),
-        (lambda X: None, TypeError, "floating, got dtype object"),
+        (lambda X: None, TypeError, "numbers, got dtype object"),
     ],
 )
 def test_wrong_tangents(tangents, error, message, X, target):

@@ -1,9 +1,18 @@
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import joblib
 import numpy as np
 import pytest
 import torch
+from sklearn.ensemble import BaggingClassifier, BaggingRegressor
+from sklearn.model_selection import train_test_split
 from torch import nn
 
 from sktangent import TangentPropClassifier, TangentPropRegressor
+from sktangent.modules import MLP
 from sktangent.tangents import FeatureTangents
 
 BOTH = pytest.mark.parametrize("estimator", [TangentPropClassifier, TangentPropRegressor])
@@ -53,7 +62,7 @@ def test_a_random_state_object_moves_on(estimator, X, three_labels):
 
 def global_states():
     _, key, position, *_ = np.random.get_state()  # noqa: NPY002
-    return key.tolist(), position, torch.get_rng_state().tolist()
+    return key.tolist(), position, torch.get_rng_state().tolist(), random.getstate()
 
 
 @BOTH
@@ -101,3 +110,101 @@ def test_the_data_of_the_user_are_not_written_to(X, target):
     plain = model.fit(given, target).predict(given)
     np.testing.assert_array_equal(given, X)
     np.testing.assert_array_equal(plain, model.predict(given))
+
+
+# Fits in threads ----------------------------------------------------------------------------------
+
+
+def in_threads(function, n_threads=8):
+    with ThreadPoolExecutor(n_threads) as pool:
+        return list(pool.map(lambda _: function(), range(n_threads)))
+
+
+class OwnNoise(nn.Module):
+    """Draw from torch's global generator, in the constructor, in training and in validation."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 1)
+
+    def forward(self, x):
+        return self.linear(x) + 0.1 * torch.randn(1, dtype=x.dtype)
+
+
+class Noisy(nn.SiLU):
+    """An activation that draws in training only."""
+
+    def forward(self, x):
+        return super().forward(nn.functional.dropout(x, 0.1, self.training))
+
+
+FITS = {
+    "default network": {"module": None},
+    "projections": {"module": None, "n_projections": 1},
+    "early stopping": {"module": None, "early_stopping": True},
+    "activation class": {"module": None, "activation": Noisy},
+    "dropout": {"module": with_dropout_and_one_output, "n_projections": 1},
+    "noise of its own": {"module": OwnNoise, "early_stopping": True},
+    "loader": {"module": None, "iterator_train__drop_last": True},
+    "validation loader": {"early_stopping": True, "iterator_valid__drop_last": False},
+}
+
+
+@pytest.fixture(params=FITS)
+def fit(request, X, target):
+    """Return a function that fits a model and returns its parameters."""
+    params = {"early_stopping": False, "max_epochs": 3, "batch_size": 10, **FITS[request.param]}
+
+    def fit_once():
+        model = noisy(TangentPropRegressor, **params).fit(X, target)
+        return torch.cat([p.detach().flatten() for p in model.module_.parameters()])
+
+    return fit_once
+
+
+def test_threads_fit_what_a_lone_fit_does(fit):
+    alone, before = fit(), global_states()
+    for parameters in in_threads(fit):
+        assert torch.equal(parameters, alone)
+    assert global_states() == before
+
+
+@pytest.mark.parametrize("params", [{}, {"n_projections": 1}, {"activation": nn.SiLU}], ids=str)
+def test_a_default_network_leaves_other_threads_sequence_alone(params, X, target, seeded):
+    expected = torch.cat([torch.rand(1) for _ in range(2000)])
+    torch.manual_seed(0)
+    model = noisy(TangentPropRegressor, **{"module": None, "max_epochs": 50, **params})
+    fitting = threading.Thread(target=lambda: model.fit(X, target))
+    fitting.start()
+    drawn = []
+    while len(drawn) < 2000:
+        drawn.append(torch.rand(1))
+        time.sleep(0)
+    fitting.join()
+    assert torch.equal(torch.cat(drawn), expected)
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "estimator"),
+    [(BaggingRegressor, TangentPropRegressor), (BaggingClassifier, TangentPropClassifier)],
+)
+@pytest.mark.parametrize("params", [{"module": None}, {}], ids=["default", "dropout"])
+def test_bagging_in_threads_is_bagging_in_turn(ensemble, estimator, params, X, three_labels):
+    model = noisy(estimator, early_stopping=False, **params)
+    ensembles = []
+    for n_jobs in (1, 2):
+        with joblib.parallel_config("threading"):
+            bagging = ensemble(model, n_estimators=6, n_jobs=n_jobs, random_state=0)
+            ensembles.append(bagging.fit(X, three_labels))
+    for one, other in zip(*(each.estimators_ for each in ensembles), strict=True):
+        np.testing.assert_array_equal(predictions(one, X), predictions(other, X))
+
+
+def test_initial_parameters_have_torchs_distribution(X, target, seeded):
+    model = noisy(TangentPropRegressor, module=None, optimizer="sgd", lr=1e-30, dtype="float32")
+    model.fit(X, target)
+    seed = np.random.RandomState(3)
+    train_test_split(X, test_size=0.1, random_state=seed)
+    torch.manual_seed(seed.randint(np.iinfo(np.int32).max))
+    for ours, torchs in zip(model.module_.parameters(), MLP(4, 1).parameters(), strict=True):
+        assert torch.equal(ours, torchs)

@@ -164,8 +164,9 @@ def test_class_weights_count_across_calls_of_partial_fit(X, target):
 
 
 def test_partial_fit_does_not_take_balanced_classes(X, labels):
-    with pytest.raises(ValueError, match="class_weight='balanced' does not go with partial_fit"):
+    with pytest.raises(AttributeError) as caught:
         quick(TangentPropClassifier, class_weight="balanced").partial_fit(X, labels, classes=[0, 1])
+    assert "class_weight='balanced' does not go with partial_fit" in str(caught.value.__cause__)
 
 
 def test_partial_fit_keeps_what_tangents_learned(X, target):
@@ -228,8 +229,9 @@ def test_partial_fit_after_a_small_first_chunk_takes_full_batches(X, target):
 
 
 def test_partial_fit_does_not_stop_early(X, target):
-    with pytest.raises(ValueError, match="partial_fit does not support early_stopping=True"):
+    with pytest.raises(AttributeError) as caught:
         quick(TangentPropRegressor, early_stopping=True).partial_fit(X, target)
+    assert "partial_fit does not go with early_stopping=True" in str(caught.value.__cause__)
 
 
 def test_a_warm_start_follows_changed_parameters(X, target):
@@ -406,7 +408,7 @@ def test_the_step_that_breaks_the_parameters_is_noticed_even_if_it_is_the_last(X
     assert math.isfinite(quick(TangentPropRegressor).fit(X, target).loss_curve_[-1])
 
 
-@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.filterwarnings("error::UserWarning", "ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_compiled_fit_predicts_the_same(X, target):
     params = {"optimizer": "adam", "activation": "elu"}
     fits = [

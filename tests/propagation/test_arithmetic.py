@@ -125,3 +125,23 @@ def test_steps_carry_no_tangents(function):
     expected = function(x)
     torch.testing.assert_close(y, expected * x)
     torch.testing.assert_close(dy, expected.unsqueeze(1) * tangents)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.float_power(x, 2),
+        lambda x: x.float_power(3.5),
+        lambda x: torch.float_power(x, x),
+        lambda x: torch.float_power(2, x),
+        lambda x: x.float_power(torch.tensor(3)),
+    ],
+)
+def test_float_power_is_computed_in_double_precision(function):
+    x, tangents = (value.float() for value in samples(3, 4))
+    x = x.abs() + 0.1
+    y, dy = propagate(function, x, tangents)
+    exact_y, exact_dy = propagate(function, x.double(), tangents.double())
+    assert y.dtype == dy.dtype == function(x).dtype == torch.float64
+    torch.testing.assert_close(y, exact_y, rtol=1e-14, atol=0)
+    torch.testing.assert_close(dy, exact_dy, rtol=1e-14, atol=1e-14)

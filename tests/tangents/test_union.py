@@ -177,7 +177,7 @@ def test_dtype(dtype):
         ({"weights": {"imaeg": 1}}, ValueError, "weights has 'imaeg'.*mean 'image'"),
         ({"tangents": [lambda X: X]}, ValueError, r"of 'function' must have shape.*V\[:, None\]"),
         ({"tangents": [lambda X: ones(X)[:5]]}, ValueError, "of 'function' must have shape"),
-        ({"tangents": [lambda X: ones(X).astype(int)]}, TypeError, "'function' must be floating"),
+        ({"tangents": [lambda X: ones(X) * 1j]}, TypeError, "'function' must be one array of numb"),
         ({"tangents": [lambda X: (ones(X), np.ones(3))]}, ValueError, "derivatives of 'function'"),
     ],
 )

@@ -67,6 +67,11 @@ def test_a_loss_that_is_no_number(loss):
         train(Stopping(), [1.0, loss])
 
 
+def test_a_loss_that_is_not_recorded():
+    with pytest.raises(ValueError, match=r"monitor='valid_loss' is not recorded.*'train_loss'"):
+        train(Stopping("valid_loss"), [1.0])
+
+
 def test_parameters_broken_by_the_last_step():
     class Breaking(Stopping):
         def on_epoch_end(self, net, **kwargs):

@@ -110,9 +110,18 @@ def _remainder(input, other):
 # Powers -------------------------------------------------------------------------------------------
 
 
-@register_rule(torch.pow, torch.float_power, Tensor.__pow__)
+@register_rule(torch.pow, Tensor.__pow__)
 def _pow(input, exponent):
     return _power(torch.pow, input, exponent)
+
+
+@register_rule(torch.float_power)
+def _float_power(input, exponent):
+    return _pow(_double(input), _double(exponent))
+
+
+def _double(value):
+    return value.double() if isinstance(value, torch.Tensor) else value
 
 
 def _power(function: Callable, input, exponent):

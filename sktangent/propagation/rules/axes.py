@@ -56,6 +56,23 @@ def register_linear(*functions: Callable) -> Callable[[Rule], Rule]:
     return register
 
 
+def register_along_axis(*functions: Callable) -> Callable[[Rule], Rule]:
+    """Register such a rule of a function that takes an axis.
+
+    Samples without axes have an axis 0 in torch's eyes, which their tangents lack: they are left
+    to automatic differentiation.
+    """
+
+    def register(rule: Rule) -> Rule:
+        @functools.wraps(rule)
+        def checked(input, *args, **kwargs):
+            return rule(input, *args, **kwargs) if input.ndim else NotImplemented
+
+        return register_linear(*functions)(checked)
+
+    return register
+
+
 def numpy_names(rule: Rule) -> Rule:
     """Let a rule answer to numpy's names of arguments, as torch's functions do."""
     torch_names = {"axis": "dim", "keepdims": "keepdim"}

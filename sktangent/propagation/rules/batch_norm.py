@@ -26,6 +26,8 @@ def batch_norm(
     eps=1e-5,
 ):
     """Normalize each channel over the batch; running statistics are updated once."""
+    if input.ndim < 2:  # torch takes such a tensor where it is empty
+        return NotImplemented
     statistics = running_mean, running_var
     if not is_dual(input) or any_dual((weight, bias)):
         normalized = F.batch_norm(input, *statistics, None, None, training, momentum, eps)

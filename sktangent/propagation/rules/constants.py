@@ -34,7 +34,7 @@ _METHODS = """
     __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __bool__ __int__ __float__ __index__ __contains__
     __and__ __or__ __xor__ __invert__ __floordiv__ __rfloordiv__ __len__
     size dim ndimension nelement stride storage_offset is_contiguous is_pinned is_shared
-    element_size get_device data_ptr has_names item tolist detach
+    element_size get_device data_ptr has_names item tolist
     new_tensor new_zeros new_ones new_empty new_full
 """
 
@@ -56,11 +56,15 @@ def _register_constants() -> None:
         function = getattr(torch.Tensor, name, None)
         if function is not None:
             register_rule(function)(_without_tangents(function))
-    for function in (torch.detach, F.one_hot):
-        register_rule(function)(_without_tangents(function))
+    register_rule(F.one_hot)(_without_tangents(F.one_hot))
 
 
 _register_constants()
+
+
+@register_rule(torch.detach, torch.Tensor.detach, torch.Tensor.data.__get__)
+def _detach(input):
+    return input.expose().detach()
 
 
 @register_rule(torch.Tensor.numpy, torch.Tensor.__array__, torch.Tensor.__dlpack__)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import torch
 
 from sktangent.propagation.dual import Dual, is_dual, register_rule
@@ -95,3 +97,33 @@ def cuda(input, device=None, non_blocking=False, **kwargs):
     """Move to a graphics processor's memory."""
     target = "cuda" if device is None else device
     return to(input, torch.device(target), non_blocking=non_blocking, **kwargs)
+
+
+def _register_nothing_done(function) -> None:
+    """Register a function that gives real numbers back as they are."""
+
+    @register_linear(function)
+    def nothing_done(input):
+        return NotImplemented if input.dtype.is_complex else input
+
+
+for _function in (
+    torch.positive,
+    torch.Tensor.__pos__,
+    torch.real,
+    torch.conj,
+    torch.conj_physical,
+    torch.resolve_conj,
+    torch.resolve_neg,
+):
+    _register_nothing_done(_function)
+
+
+def _register_refused_layout(name: str) -> None:
+    @register_rule(getattr(torch.Tensor, name))
+    def refuse(*args, **kwargs) -> NoReturn:
+        raise TypeError(f"{name} gives a layout in which samples cannot carry tangents.")
+
+
+for _name in ("to_sparse", "to_sparse_coo", "to_sparse_csr", "to_sparse_csc", "to_mkldnn"):
+    _register_refused_layout(_name)

@@ -9,6 +9,8 @@ from sktangent.propagation.dual import Dual, register_rule
 
 @register_rule(torch.logcumsumexp)
 def _logcumsumexp(input, dim):
+    if not input.ndim:
+        return NotImplemented
     # each output is a mean of the tangents up to it, weighted by exp(x_j - y_i)
     x = input.primal.movedim(dim, -1)
     y = torch.logcumsumexp(x, -1)

@@ -9,6 +9,7 @@ import torch
 from sktangent.propagation.dual import Dual, any_dual, constant, lift, register_rule
 from sktangent.propagation.rules.axes import (
     n_tangents,
+    register_along_axis,
     register_linear,
     shift,
     tangents_of,
@@ -55,13 +56,20 @@ def getitem(input, index):
     """Pick elements: ``input[index]``."""
     if any_dual(index):
         raise TypeError("Samples with tangents cannot serve as an index.")
+    if isinstance(index, list) and not all(isinstance(entry, int) for entry in index):
+        return NotImplemented  # an array in the eyes of a new torch, a tuple in those of an old one
     index = _as_tuple(index)
     picked = Dual(input.primal[index], _pick(input.tangents, index))
     return picked.view_of(input) if all(map(_is_basic, index)) else picked
 
 
+def _lack_axes(*values: object) -> bool:
+    """Tell whether torch lends one of the values an axis, which its tangents lack."""
+    return any(isinstance(value, torch.Tensor) and value.ndim == 0 for value in values)
+
+
 def _register_along_axis(function: Callable, is_view: bool) -> None:
-    @register_linear(function)
+    @register_along_axis(function)
     def along_axis(input, dim, *args, **kwargs):
         y = function(input.primal, dim, *args, **kwargs)
         result = Dual(y, function(input.tangents, shift(dim), *args, **kwargs))
@@ -76,7 +84,7 @@ for _function, _is_view in {
     _register_along_axis(_function, _is_view)
 
 
-@register_linear(torch.gather)
+@register_along_axis(torch.gather)
 def gather(input, dim, index, *, sparse_grad=False):
     """Pick one element along an axis for each entry of an index."""
     y = input.primal.gather(dim, index)
@@ -84,7 +92,7 @@ def gather(input, dim, index, *, sparse_grad=False):
     return Dual(y, input.tangents.gather(shift(dim), places))
 
 
-@register_linear(torch.take_along_dim)
+@register_along_axis(torch.take_along_dim)
 def take_along_dim(input, indices, dim=None):
     """Pick elements along an axis at places that are broadcast."""
     y = torch.take_along_dim(input.primal, indices, dim)
@@ -94,7 +102,7 @@ def take_along_dim(input, indices, dim=None):
     return Dual(y, torch.take_along_dim(input.tangents, places, shift(dim)))
 
 
-@register_linear(torch.take)
+@register_along_axis(torch.take)
 def take(input, index):
     """Pick elements by their place in the flattened tensor."""
     return Dual(input.primal.take(index), input.tangents.flatten(1)[:, index])
@@ -118,7 +126,7 @@ def masked_scatter(input, mask, source):
     return Dual(y, dy)
 
 
-@register_linear(torch.index_fill)
+@register_along_axis(torch.index_fill)
 def index_fill(input, dim, index, value):
     """Write one value into slices of an axis."""
     y = input.primal.index_fill(dim, index, value)
@@ -128,6 +136,8 @@ def index_fill(input, dim, index, value):
 @register_rule(torch.index_add)
 def index_add(input, dim, index, source, *, alpha=1):
     """Add to slices of an axis."""
+    if _lack_axes(input, index, source):
+        return NotImplemented
     y = torch.index_add(constant(input), dim, index, constant(source), alpha=alpha)
     count = n_tangents(input, source)
     base, added = tangents_of(input, count), tangents_of(source, count)
@@ -137,6 +147,8 @@ def index_add(input, dim, index, source, *, alpha=1):
 @register_rule(torch.index_copy)
 def index_copy(input, dim, index, source):
     """Write slices of an axis."""
+    if _lack_axes(input, index, source):
+        return NotImplemented
     y = torch.index_copy(constant(input), dim, index, constant(source))
     count = n_tangents(input, source)
     base, written = tangents_of(input, count), tangents_of(source, count)
@@ -146,7 +158,7 @@ def index_copy(input, dim, index, source):
 @register_rule(torch.scatter)
 def scatter(input, dim, index, src=None, *, value=None, reduce=None):
     """Write one element along an axis for each entry of an index."""
-    if reduce is not None:
+    if reduce is not None or _lack_axes(input, index):
         return NotImplemented
     src = value if src is None else src
     y = torch.scatter(constant(input), dim, index, constant(src))
@@ -159,6 +171,8 @@ def scatter(input, dim, index, src=None, *, value=None, reduce=None):
 @register_rule(torch.scatter_add)
 def scatter_add(input, dim, index, src):
     """Add one element along an axis for each entry of an index."""
+    if _lack_axes(input, index, src):
+        return NotImplemented
     y = torch.scatter_add(constant(input), dim, index, constant(src))
     count = n_tangents(input, src)
     places = index.expand(count, *index.shape)

@@ -129,8 +129,8 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     shape = tuple(input.shape)
     if shape[1] % num_groups:
         raise ValueError(f"{shape[1]} channels cannot be cut into {num_groups} equal groups.")
-    groups = input.primal[0].numel() // num_groups
-    flat = _reshape(input, (shape[0], num_groups, groups))
+    size = torch.Size(shape[1:]).numel() // num_groups
+    flat = _reshape(input, (shape[0], num_groups, size))
     return affine(_reshape(_standardize(flat, eps, weight), shape), weight, bias)
 
 

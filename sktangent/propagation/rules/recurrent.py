@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
+from sktangent import _torch
 from sktangent.propagation.dual import register_rule
 
 # A cell takes the projected input of one step and its state, and returns output and new state.
@@ -134,7 +135,7 @@ def lstm_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     return _lstm_step(F.linear(input, w_ih, b_ih), tuple(hx), w_hh, b_hh)
 
 
-@register_rule(torch._pack_padded_sequence)
+@register_rule(*_torch.PACKING)
 def pack_padded_sequence(*args, **kwargs):
     """Refuse, as the recurrent layers do."""
     _refuse_packed(None)

@@ -5,11 +5,18 @@ from __future__ import annotations
 import torch
 
 from sktangent.propagation.dual import Dual
-from sktangent.propagation.rules.axes import numpy_names, register_linear, shift
+from sktangent.propagation.rules.axes import (
+    numpy_names,
+    register_along_axis,
+    register_linear,
+    shift,
+)
 
 
 def reduced_axes(input: Dual, dim: int | tuple | list | None) -> tuple:
     """Say which axes of the tangents a reduction takes away: all but theirs where none is named."""
+    if input.primal.ndim == 0:  # torch lets it have an axis 0, which the tangents lack
+        return ()
     if dim is None or (not isinstance(dim, int) and len(dim) == 0):
         return tuple(range(1, input.tangents.ndim))
     return shift((dim,) if isinstance(dim, int) else tuple(dim))
@@ -63,7 +70,7 @@ def nanmean(input, dim=None, keepdim=False, *, dtype=None):
     return nansum(input, dim, keepdim, dtype=dtype) / count
 
 
-@register_linear(torch.cumsum)
+@register_along_axis(torch.cumsum)
 @numpy_names
 def cumsum(input, dim, *, dtype=None):
     """Sum of all elements up to each."""

@@ -23,7 +23,8 @@ def _register_extreme(function: Callable) -> Callable:
     @numpy_names
     def extreme(input, dim=(), keepdim=False):
         y = function(input.primal, dim, keepdim)
-        return _shared(input, y, function(input.primal, dim, True), dim or None, keepdim)
+        axes = None if dim == () else dim
+        return _shared(input, y, function(input.primal, dim, True), axes, keepdim)
 
     return extreme
 

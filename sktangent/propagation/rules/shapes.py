@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from sktangent.propagation.dual import Dual, constant, is_dual, lift, register_rule
-from sktangent.propagation.rules.axes import register_linear, shift
+from sktangent.propagation.rules.axes import register_along_axis, register_linear, shift
 
 
 def _view(source: Dual, primal: torch.Tensor, tangents: torch.Tensor) -> Dual:
@@ -58,7 +58,7 @@ def reshape(input, *shape, **named):
 def view(input, *shape, **named):
     """View samples in another shape; the tangents may lie otherwise in memory."""
     wanted = _sequence(shape, named)
-    if isinstance(wanted[0], torch.dtype):
+    if wanted and isinstance(wanted[0], torch.dtype):
         raise TypeError(
             f"view({wanted[0]}) reads the bits of the samples as other numbers, which has no "
             "derivative. Use to(dtype) to convert them."
@@ -74,7 +74,7 @@ def permute(input, *dims, **named):
     return _view(input, input.primal.permute(dims), input.tangents.permute(0, *shift(dims)))
 
 
-@register_linear(torch.transpose, torch.swapaxes, torch.swapdims)
+@register_along_axis(torch.transpose, torch.swapaxes, torch.swapdims)
 def transpose(input, *dims, **named):
     """Swap two axes."""
     first, second = (*dims, *named.values())
@@ -158,7 +158,7 @@ def repeat_interleave(input, repeats, dim=None, *, output_size=None):
     return Dual(y, dy)
 
 
-@register_linear(torch.roll)
+@register_along_axis(torch.roll)
 def roll(input, shifts, dims=()):
     """Move elements along axes, around the ends."""
     y = input.primal.roll(shifts, dims)
@@ -230,5 +230,13 @@ def diag(input, diagonal=0):
 @register_linear(torch.Tensor.unfold)
 def unfold(input, dimension, size, step):
     """Cut an axis into windows that may overlap."""
+    if not input.ndim:  # torch lends it one
+        return unfold(torch.unsqueeze(input, 0), dimension, size, step)
     y = input.primal.unfold(dimension, size, step)
     return _view(input, y, input.tangents.unfold(shift(dimension), size, step))
+
+
+@register_rule(torch.Tensor.as_strided_, torch.as_strided_)
+def as_strided_in_place(*args, **kwargs):
+    """Refuse to lay samples out anew in place, which other views of them would have to survive."""
+    raise RuntimeError("as_strided_ is not supported on samples with tangents. Use as_strided.")

@@ -1,0 +1,179 @@
+"""What each shortcut of sktangent saves of a whole fit, and all of them together.
+
+A fit with every shortcut runs in turn, in the same process, with one of which a single shortcut is
+left out, and with one without any; the table shows the median of the ratios, with over without,
+and their range. Small numbers are good; a shortcut near 1 does nothing for that fit::
+
+    python examples/benchmarks/shortcuts.py [--quick] [--only digits]
+
+What malloc learns it keeps, so the shortcut of memory is measured in processes of their own.
+"""
+
+import argparse
+import contextlib
+import functools
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from unittest import mock
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+
+from sktangent import TangentPropClassifier
+from sktangent._speed import adam, chains, products, shortcuts
+from sktangent.tangents import ImageTangents
+
+
+def without_steps():
+    stack = contextlib.ExitStack()
+    stack.enter_context(mock.patch.object(adam, "are_shortcuts_on", lambda: False))
+    return stack
+
+
+LEFT_OUT = {
+    "chains": lambda: mock.patch.object(chains, "find_chain", lambda *args: None),
+    "products": lambda: mock.patch.object(products, "_has_faster_onednn", lambda: False),
+    "Adam's step": without_steps,
+    "one thread": lambda: mock.patch("sktangent.estimators.base.threads_for", unchanged_threads),
+    "all of them": lambda: shortcuts(False),
+}
+
+
+@contextlib.contextmanager
+def unchanged_threads(work):
+    yield
+
+
+def layer_norms():
+    hidden = [(nn.Linear(n_in, 256), nn.LayerNorm(256), nn.GELU()) for n_in in (784, 256)]
+    return nn.Sequential(*hidden[0], *hidden[1], nn.Linear(256, 10))
+
+
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return (X / 16).astype(np.float32), y
+
+
+def images(n_samples):
+    rng = np.random.default_rng(0)
+    return rng.random((n_samples, 784), dtype=np.float32), rng.integers(0, 10, n_samples)
+
+
+# name: (data, tangents, parameters)
+FITS = {
+    "digits, 64-100-10, batch 32": (digits, None, {"batch_size": 32}),
+    "digits, 64-100-10, batch 200": (digits, None, {}),
+    "the same, 6 tangents": (digits, ImageTangents((8, 8)), {}),
+    "images, 784-256-256-10, 6 tangents": (
+        functools.partial(images, 2000),
+        ImageTangents((28, 28)),
+        {"hidden_layer_sizes": (256, 256), "batch_size": 128},
+    ),
+    "images, 784-1024-1024-10": (
+        functools.partial(images, 4000),
+        None,
+        {"hidden_layer_sizes": (1024, 1024), "batch_size": 256},
+    ),
+    "the same with 6 tangents": (
+        functools.partial(images, 2000),
+        ImageTangents((28, 28)),
+        {"hidden_layer_sizes": (1024, 1024), "batch_size": 256},
+    ),
+    "images, layer norms, 6 tangents": (
+        functools.partial(images, 2000),
+        ImageTangents((28, 28)),
+        {"module": layer_norms, "batch_size": 128},
+    ),
+}
+
+
+def fit(X, y, tangents, params, epochs):
+    TangentPropClassifier(
+        tangents, penalty_weight=0.1, max_epochs=epochs, tol=0, random_state=0, **params
+    ).fit(X, y)
+
+
+def seconds(work):
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def ratios(work, left_out, n_rounds):
+    """Time the work with all shortcuts and with some left out, in turn."""
+    found = []
+    for _ in range(n_rounds + 1):
+        with_all = seconds(work)
+        with left_out():
+            found.append(with_all / seconds(work))
+    return found[1:]
+
+
+STEPS = """
+import sys, time, warnings
+warnings.simplefilter("ignore")
+sys.path.insert(0, {folder!r})
+import shortcuts
+from unittest import mock
+if {is_left_out}:
+    import sktangent.training.epochs
+    sktangent.training.epochs.keep_freed_memory = lambda: None
+data = shortcuts.images(2000)
+tangents = shortcuts.ImageTangents((28, 28))
+params = dict(hidden_layer_sizes=(512, 512), batch_size=256)
+work = lambda: shortcuts.fit(*data, tangents, params, {epochs})
+work()
+print(shortcuts.seconds(work))
+"""
+
+
+def memory_ratios(epochs, n_rounds):
+    """Time the same fit in processes that keep what a step frees, and that do not."""
+    found = []
+    for _ in range(n_rounds):
+        times = []
+        for is_left_out in (False, True):
+            code = STEPS.format(folder=sys.path[0], is_left_out=is_left_out, epochs=epochs)
+            process = subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, check=True
+            )
+            times.append(float(process.stdout))
+        found.append(times[0] / times[1])
+    return found
+
+
+def show(name, left_out, values):
+    spread = f"{min(values):.2f} to {max(values):.2f}"
+    print(f"{name:38} {left_out:12} {statistics.median(values):6.2f} {spread:>14}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a small run")
+    parser.add_argument("--only", default="", help="fits whose names begin so")
+    arguments = parser.parse_args()
+    epochs, n_rounds = (1, 1) if arguments.quick else (5, 7)
+    warnings.simplefilter("ignore")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    print(f"{'a fit':38} {'without':12} {'ratio':>6} {'range':>14}")
+    for name, (load, tangents, params) in FITS.items():
+        if not name.startswith(arguments.only):
+            continue
+        work = functools.partial(fit, *load(), tangents, params, epochs)
+        for left_out, manager in LEFT_OUT.items():
+            show(name, left_out, ratios(work, manager, n_rounds))
+    if not arguments.only:
+        show(
+            "images, 784-512-512-10, 6 tangents",
+            "memory",
+            memory_ratios(epochs, n_rounds),
+        )
+
+
+if __name__ == "__main__":
+    main()
