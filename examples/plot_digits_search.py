@@ -13,16 +13,21 @@ this knowledge deserves is a question to the data: cross-validation answers it.
 # 320 training images of scikit-learn's digits; all others are for the test.
 
 import argparse
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sktangent import TangentPropClassifier
 from sktangent.tangents import ImageTangents
+
+# how long each fit trains is chosen for the comparison
+warnings.simplefilter("ignore", ConvergenceWarning)
 
 parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
 parser.add_argument("--out", default="digits_search.png", help="where to save the picture")

@@ -27,6 +27,7 @@ from sktangent.estimators.build import (
     resolve_device,
     resolve_dtype,
 )
+from sktangent.estimators.convergence import still_falls
 from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
 from sktangent.estimators.input_map import InputMap, frame_or
 from sktangent.estimators.network import build_net, go_on_with
@@ -44,7 +45,7 @@ from sktangent.modules import MLP
 from sktangent.net import TangentPropNet
 from sktangent.training.batches import forward_strides
 from sktangent.training.history import EpochHistory
-from sktangent.training.stopping import unchanged_on_failure
+from sktangent.training.stopping import Stopping, unchanged_on_failure
 
 
 class TangentPropEstimator(SkorchParameters, ABC):
@@ -75,10 +76,10 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _check_partial_fit(self) -> bool:
         """Tell that ``partial_fit`` is there, or say why not."""
         if self.early_stopping:
-            raise AttributeError("partial_fit does not go with early_stopping=True.")
+            raise AttributeError("partial_fit does not support early_stopping=True.")
         net = getattr(self, "net_", None)
         if self.optimizer in FULL_BATCH or (net is not None and type(net.optimizer_) in NAMES):
-            name = self.optimizer if net is None else NAMES[type(net.optimizer_)]
+            name = NAMES.get(type(getattr(net, "optimizer_", None)), self.optimizer)
             raise AttributeError(
                 f"optimizer={name!r} needs all samples at once; for partial_fit set another "
                 "before the first fit, 'adam' for example."
@@ -248,10 +249,13 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _warn_if_unfinished(self, net: TangentPropNet, n_epochs: int) -> None:
         """Tell that the epochs that were asked for are fewer than training needs."""
         stopping = dict(net.callbacks_).get("stopping")
-        if n_epochs == self.max_epochs and getattr(stopping, "stale_epochs_", None) == 0:
+        if n_epochs != self.max_epochs or not isinstance(stopping, Stopping):
+            return
+        losses = [row[stopping.monitor] for row in net.history[-n_epochs:]]
+        if still_falls(losses, stopping.tol, stopping.relative_tol):
             warnings.warn(
-                f"max_epochs={self.max_epochs} reached while {stopping.monitor} still falls by "
-                f'more than tol={self.tol} an epoch. More epochs, or "auto", would fit better.',
+                f"max_epochs={n_epochs} reached while {stopping.monitor} still falls by more than "
+                f"tol={stopping.tol} an epoch. With more epochs, or 'auto', it would go on.",
                 ConvergenceWarning,
                 stacklevel=5,
             )

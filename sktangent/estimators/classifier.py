@@ -373,8 +373,10 @@ class_weight : dict, "balanced", list of dict or None, default=None
         some = incremental and not multilabel
         fits = np.isin(found, self.classes_).all() if some else np.array_equal(found, self.classes_)
         if not fits or multilabel != self._multilabel:
-            wanted = "some of" if incremental else "all that the last fit saw,"
-            raise ValueError(f"y is {kind} of labels {found}, expected {wanted} {self.classes_}.")
+            wanted = (
+                "expected some of" if incremental else "warm_start needs those of the last fit,"
+            )
+            raise ValueError(f"y is {kind} of labels {found}, {wanted} {self.classes_}.")
         return y
 
     def _encode_target(self, y: np.ndarray, weight: np.ndarray, fresh: bool) -> np.ndarray:

@@ -141,7 +141,10 @@ class LevenbergMarquardt(torch.optim.Optimizer):
             state["decay"] = [first] * len(params)
         if group["weight_decay"] is None:
             decay = torch.cat(
-                [point.new_full((p.numel(),), d) for p, d in zip(params, state["decay"])]
+                [
+                    point.new_full((p.numel(),), d)
+                    for p, d in zip(params, state["decay"], strict=True)
+                ]
             )
         else:
             decay = 0.5 * group["weight_decay"] * decayed
@@ -260,9 +263,9 @@ def _more_evident(decays: list[float], params: list[Tensor], problem: Problem, p
     r"""Move each parameter's :math:`\Lambda` towards the value that explains the residuals best.
 
     MacKay's rule: of parameters :math:`\theta_g`, the data determine
-    :math:`\gamma_g = \sum_{j \in g} (1 - \Lambda_g (J^T J + \Lambda)^{-1}_{jj})`; of m residuals, the
-    mean square of what is not fitted is :math:`\sigma^2 = \lVert r \rVert^2 / (m - \gamma)`, and
-    :math:`\Lambda_g = \sigma^2 \gamma_g / \lVert \theta_g \rVert^2`.
+    :math:`\gamma_g = \sum_{j \in g} (1 - \Lambda_g (J^T J + \Lambda)^{-1}_{jj})`; of m residuals,
+    the mean square of what is not fitted is :math:`\sigma^2 = \lVert r \rVert^2 / (m - \gamma)`,
+    and :math:`\Lambda_g = \sigma^2 \gamma_g / \lVert \theta_g \rVert^2`.
     """
     residuals, jacobian = problem.linearize(point)
     sizes = [p.numel() for p in params]
