@@ -22,11 +22,7 @@ from torch import nn
 
 from sktangent._randomness import seeded
 from sktangent._speed.threads import threads_for
-from sktangent.estimators.build import (
-    multiplications,
-    resolve_device,
-    resolve_dtype,
-)
+from sktangent.estimators.build import multiplications, resolve_device, resolve_dtype
 from sktangent.estimators.convergence import still_falls
 from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
 from sktangent.estimators.input_map import InputMap, frame_or
@@ -34,12 +30,7 @@ from sktangent.estimators.network import build_net, go_on_with
 from sktangent.estimators.parameters import CONSTRAINTS, SkorchParameters
 from sktangent.estimators.row_storage import keep_or_compute, take_rows
 from sktangent.estimators.schedule import FULL_BATCH, NAMES, Schedule, plan
-from sktangent.estimators.tangent_rows import (
-    NetworkUnits,
-    TangentRows,
-    compute_tangents,
-    moments,
-)
+from sktangent.estimators.tangent_rows import NetworkUnits, TangentRows, compute_tangents, moments
 from sktangent.estimators.weighted_fit import fit_weighted
 from sktangent.modules import MLP
 from sktangent.net import TangentPropNet

@@ -25,16 +25,19 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from sktangent.training.evidence import lower_gram, more_evident
+
 # the finite difference along a step, and the longest acceleration that is trusted, as parts of it
 _DIFFERENCE, _LONGEST_ACCELERATION = 0.1, 0.75
 _TRIALS = 30
 # a gain that is smaller, as a part of the loss, is lost in rounding
 _ROUNDING = 1e-14
-# the L2 weight at first, in parts of a mean squared residual, and how much it changes at once
-_FIRST_DECAY, _DECAY_CHANGE = 1e-2, 10.0
+# the L2 weight at first, as a part of a mean squared residual
+_FIRST_DECAY = 1e-2
+# the part of the loss that is left after iterations which have not come far
+_SETTLED = 0.8
+# residuals whose squares sum up to less are small enough for any use
 _ENOUGH = 1e-10
-# columns whose products are computed at once: all but half of a square is wasted on symmetry
-_SMALLEST_BLOCK, _BLOCKS = 64, 6
 
 
 class Problem(Protocol):
@@ -72,9 +75,9 @@ class LevenbergMarquardt(torch.optim.Optimizer):
     max_iter : int, default=10
         Iterations in one call of ``step``; the damping is kept from call to call.
     weight_decay : float or None, default=0.0
-        :math:`\lambda`; the weights are those of the problem's points. None: chosen anew after
-        each call of ``step``, as the value that explains the residuals best (MacKay 1992): large
-        where they are noise, tiny where the data have none.
+        :math:`\lambda`; the weights are those of the problem's points. None: for each parameter,
+        biases too, one of its own, chosen anew after each call of ``step`` by
+        :func:`~sktangent.training.evidence.more_evident`.
 
     Raises
     ------
@@ -85,7 +88,7 @@ class LevenbergMarquardt(torch.optim.Optimizer):
     ----------
     H. B. Nielsen: *Damping parameter in Marquardt's method*, 1999. M. K. Transtrum, J. P. Sethna:
     *Improvements to the Levenberg-Marquardt algorithm for nonlinear least-squares minimization*,
-    2012. D. J. C. MacKay: *Bayesian interpolation*, 1992.
+    2012.
 
     Examples
     --------
@@ -131,24 +134,12 @@ class LevenbergMarquardt(torch.optim.Optimizer):
         residuals : torch.Tensor of shape (n_residuals,)
             Those at the point that the parameters have reached.
         """
-        group = self.param_groups[0]
-        params = [p for p in group["params"] if p.requires_grad]
-        state = self.state[params[0]]
-        point, residuals = problem.start(), None
-        decayed = _decayed(params, point)
-        if group["weight_decay"] is None and "decay" not in state:
-            first = _FIRST_DECAY * problem.residuals(point).square().mean().item()
-            state["decay"] = [first] * len(params)
-        if group["weight_decay"] is None:
-            decay = torch.cat(
-                [
-                    point.new_full((p.numel(),), d)
-                    for p, d in zip(params, state["decay"], strict=True)
-                ]
-            )
-        else:
-            decay = 0.5 * group["weight_decay"] * decayed
-        for _ in range(group["max_iter"]):
+        state = self.state[self.param_groups[0]["params"][0]]
+        point = problem.start()
+        first = residuals = problem.residuals(point)
+        decays = self._decays(first)
+        decay = self._spread(decays, point)
+        for _ in range(self.param_groups[0]["max_iter"]):
             try:
                 found = self._iterate(problem, point, decay)
             finally:
@@ -157,17 +148,30 @@ class LevenbergMarquardt(torch.optim.Optimizer):
                 break
             point, residuals = found
             problem.move_to(point)
-        if residuals is None:
-            return problem.residuals(point)
-        if group["weight_decay"] is None:
-            state["decay"] = _more_evident(state["decay"], params, problem, point)
+        if self.param_groups[0]["weight_decay"] is None and residuals is not first:
+            sizes = [p.numel() for p in self._trained()]
+            found = more_evident(decays, sizes, point, *problem.linearize(point))
+            # what is not fitted yet looks like noise
+            is_settled = residuals.square().sum() > _SETTLED * first.square().sum()
+            pairs = zip(decays, found, strict=True)
+            state["decays"] = found if is_settled else [min(pair) for pair in pairs]
         return residuals
 
-    def _decay(self) -> float:
-        weight_decay = self.param_groups[0]["weight_decay"]
+    def _trained(self) -> list[Tensor]:
+        return [p for p in self.param_groups[0]["params"] if p.requires_grad]
+
+    def _decays(self, residuals: Tensor) -> list[float]:
+        r"""Tell :math:`\Lambda` for each parameter."""
+        weight_decay, params = self.param_groups[0]["weight_decay"], self._trained()
         if weight_decay is not None:
-            return 0.5 * weight_decay
-        return self.state[self.param_groups[0]["params"][0]]["decay"]
+            return [0.5 * weight_decay * (p.ndim > 1) for p in params]
+        state = self.state[self.param_groups[0]["params"][0]]
+        first = _FIRST_DECAY * residuals.square().mean().item()
+        return state.setdefault("decays", [first] * len(params))
+
+    def _spread(self, decays: list[float], point: Tensor) -> Tensor:
+        pairs = zip(self._trained(), decays, strict=True)
+        return torch.cat([point.new_full((p.numel(),), decay) for p, decay in pairs])
 
     def _iterate(
         self, problem: Problem, point: Tensor, decay: Tensor
@@ -208,7 +212,7 @@ class _Primal:
     def __init__(self, residuals: Tensor, jacobian: Tensor, point: Tensor, decay: Tensor) -> None:
         self.residuals, self.jacobian, self._decay = residuals, jacobian, decay
         self.gradient = jacobian.t() @ residuals + decay * point
-        self._gram = _lower_gram(jacobian)
+        self._gram = lower_gram(jacobian)
 
     def largest_curvature(self) -> float:
         return self._gram.diagonal().max().item()
@@ -245,7 +249,7 @@ class _Dual:
     def factorize(self, damping: float) -> bool:
         self._root = (self._decay + damping).rsqrt()
         self._scaled = self.jacobian * self._root
-        matrix = _lower_gram(self._scaled.t())
+        matrix = lower_gram(self._scaled.t())
         matrix.diagonal().add_(1.0)
         self._factor, info = torch.linalg.cholesky_ex(matrix)
         return info.item() == 0
@@ -257,43 +261,6 @@ class _Dual:
     def correct(self, residuals: Tensor) -> Tensor:
         """Find the step that takes residuals away, as far as damping allows."""
         return -self._root * (self._scaled.t() @ _solve(self._factor, residuals))
-
-
-def _more_evident(decays: list[float], params: list[Tensor], problem: Problem, point: Tensor):
-    r"""Move each parameter's :math:`\Lambda` towards the value that explains the residuals best.
-
-    MacKay's rule: of parameters :math:`\theta_g`, the data determine
-    :math:`\gamma_g = \sum_{j \in g} (1 - \Lambda_g (J^T J + \Lambda)^{-1}_{jj})`; of m residuals,
-    the mean square of what is not fitted is :math:`\sigma^2 = \lVert r \rVert^2 / (m - \gamma)`,
-    and :math:`\Lambda_g = \sigma^2 \gamma_g / \lVert \theta_g \rVert^2`.
-    """
-    residuals, jacobian = problem.linearize(point)
-    sizes = [p.numel() for p in params]
-    everywhere = torch.cat([point.new_full((n,), d) for n, d in zip(sizes, decays, strict=True)])
-    if jacobian.shape[1] <= jacobian.shape[0]:
-        matrix = _lower_gram(jacobian)
-        matrix.diagonal().add_(everywhere)
-        factor, info = torch.linalg.cholesky_ex(matrix)
-        one = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
-        root = torch.linalg.solve_triangular(factor, one, upper=False)
-        determined = 1 - everywhere * root.square().sum(0)
-    else:
-        scaled = jacobian * everywhere.rsqrt()
-        matrix = _lower_gram(scaled.t())
-        matrix.diagonal().add_(1.0)
-        factor, info = torch.linalg.cholesky_ex(matrix)
-        determined = torch.linalg.solve_triangular(factor, scaled, upper=False).square().sum(0)
-    if info.item():
-        return decays
-    spare = max(len(residuals) - determined.sum().item(), 1e-3)
-    variance = residuals.square().sum().item() / spare
-    found = []
-    for decay, gamma, theta in zip(
-        decays, determined.split(sizes), point.split(sizes), strict=True
-    ):
-        wanted = variance * gamma.sum().item() / max(theta.square().sum().item(), 1e-300)
-        found.append(min(max(wanted, decay / _DECAY_CHANGE), decay * _DECAY_CHANGE))
-    return found
 
 
 def _half_acceleration(
@@ -323,21 +290,5 @@ def _damp_less(state: dict, gain_ratio: float) -> None:
     state["growth"] = 2.0
 
 
-def _lower_gram(matrix: Tensor) -> Tensor:
-    """Compute the lower triangle of the product with itself; above it not all is filled in."""
-    n = matrix.shape[1]
-    gram = matrix.new_zeros(n, n)
-    width = max(_SMALLEST_BLOCK, -(-n // _BLOCKS))
-    for start in range(0, n, width):
-        stop = min(start + width, n)
-        torch.mm(matrix[:, start:].t(), matrix[:, start:stop], out=gram[start:, start:stop])
-    return gram
-
-
 def _solve(factor: Tensor, right: Tensor) -> Tensor:
     return torch.cholesky_solve(right.unsqueeze(1), factor).squeeze(1)
-
-
-def _decayed(params: list[Tensor], point: Tensor) -> Tensor:
-    """Tell for each entry, by one or zero, whether the L2 term has it."""
-    return torch.cat([point.new_full((p.numel(),), float(p.ndim > 1)) for p in params])
