@@ -30,8 +30,8 @@ def more_evident(
     Parameters
     ----------
     decays : list of float
-        :math:`\Lambda_g` so far, of the objective :math:`\lVert r \rVert^2 + \sum_g \Lambda_g \lVert
-        \theta_g \rVert^2`, positive.
+        :math:`\Lambda_g` so far, positive, of :math:`\lVert r \rVert^2 + \sum_g \Lambda_g \lVert
+        \theta_g \rVert^2`.
     sizes : list of int
         Entries of each :math:`\theta_g` in the point.
     point : torch.Tensor of shape (n_parameters,)
