@@ -330,7 +330,7 @@ class_weight : dict, "balanced", list of dict or None, default=None
         NotFittedError, ValueError
             As :meth:`predict`.
         """
-        J = self._jacobian(X)
+        J = self._outputs_and_jacobian(X)[1]
         if output == "logits":
             return J
         return np.einsum("nop,np...->no...", self._output_slopes(X, output), J)

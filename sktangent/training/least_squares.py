@@ -18,7 +18,7 @@ from skorch.dataset import unpack_data
 from torch import Tensor, nn
 
 from sktangent._speed.chains import Chain, find_chain
-from sktangent._speed.parameter_jacobian import ChainByParameters
+from sktangent._speed.jacobians import ChainByParameters
 from sktangent.criterion import TangentPropLoss
 from sktangent.propagation import propagate
 
@@ -60,6 +60,8 @@ class LeastSquares:
         The derivatives wanted, NaN where one is not known. None: zero.
     sample_weight : torch.Tensor of shape (n_samples,), default=None
         The weights of the samples. None: ones.
+    derivative_weight : torch.Tensor of shape (n_samples, n_tangents, n_outputs), default=None
+        A factor for each squared difference in the penalty. None: ones.
     penalty_weight : float, default=1.0
         w.
 
@@ -85,6 +87,7 @@ class LeastSquares:
         tangents: Tensor | None = None,
         derivatives: Tensor | None = None,
         sample_weight: Tensor | None = None,
+        derivative_weight: Tensor | None = None,
         penalty_weight: float = 1.0,
     ) -> None:
         if tangents is None:
@@ -94,19 +97,23 @@ class LeastSquares:
         self.penalty_weight = penalty_weight
         self._precision = torch.float32 if x.device.type == "mps" else torch.float64
         self._target = torch.cat([y.unsqueeze(1), derivatives], dim=1).to(self._precision)
-        self._scale = self._weights(sample_weight).sqrt()
+        self._scale = self._weights(sample_weight, derivative_weight).sqrt()
         known = ~self._target.isnan()
         self._known = None if known.all() else known
         self._function = _by_parameters(module, x, tangents, self._precision)
 
-    def _weights(self, sample_weight: Tensor | None) -> Tensor:
+    def _weights(self, sample_weight: Tensor | None, derivative_weight: Tensor | None) -> Tensor:
         n_samples, n_terms = self._target.shape[:2]
         terms = self._target.new_full((n_terms,), self.penalty_weight)
         terms[0] = 1.0
         weights = terms.expand(n_samples, -1) / n_samples
         if sample_weight is not None:
             weights = weights * sample_weight.unsqueeze(1)
-        return weights.reshape(n_samples, n_terms, *(1,) * (self._target.ndim - 2))
+        weights = weights.reshape(n_samples, n_terms, *(1,) * (self._target.ndim - 2))
+        if derivative_weight is not None:
+            weights = weights.expand_as(self._target).clone()
+            weights[:, 1:] *= derivative_weight
+        return weights
 
     def start(self) -> Tensor:
         """Return the point that the module's parameters stand for."""
@@ -260,7 +267,7 @@ def least_squares_step(net, batch, fit_params: dict) -> dict[str, Tensor]:
     _check_net(net, fit_params)
     net._set_training(True)
     X, y = unpack_data(batch)
-    names = ("tangents", "derivatives", "sample_weight")
+    names = ("tangents", "derivatives", "sample_weight", "derivative_weight")
     x, *parts = (net._part(X, name) for name in ("x", *names))
     problem = LeastSquares(
         net.module_,

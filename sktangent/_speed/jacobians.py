@@ -1,8 +1,9 @@
-r"""How a chain's output and directional derivatives depend on its parameters, in closed form.
+r"""How a chain depends on its input and on its parameters, in closed form.
 
-With :math:`h_0 = x`, :math:`\dot h_{0t} = \tau_t`, and :math:`a_l = W_l h_{l-1} + b_l`,
-:math:`\dot a_{lt} = W_l \dot h_{l-1,t}`, :math:`h_l = f(a_l)`,
-:math:`\dot h_{lt} = f'(a_l)\,\dot a_{lt}`, let :math:`g_l` be the gradient of one output by
+By its input, the Jacobian is a product of weights and slopes. By its parameters, that of both the
+output and its directional derivatives: with :math:`h_0 = x`, :math:`\dot h_{0t} = \tau_t`,
+:math:`a_l = W_l h_{l-1} + b_l`, :math:`\dot a_{lt} = W_l \dot h_{l-1,t}`, :math:`h_l = f(a_l)`
+and :math:`\dot h_{lt} = f'(a_l)\,\dot a_{lt}`, let :math:`g_l` be the gradient of one output by
 :math:`a_l`, which is also that of its derivative along :math:`\tau_t` by :math:`\dot a_{lt}`, and
 :math:`c_{lt}` the gradient of that derivative by :math:`a_l`:
 
@@ -24,6 +25,49 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sktangent._speed.chains import Chain
+
+
+def outputs_and_jacobian(chain: Chain, x: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Compute the outputs of a chain and their Jacobian by x, without autograd's bookkeeping.
+
+    With the slopes on the diagonal of :math:`D_l`, the Jacobian is the product
+    :math:`W_L D_{L-1} W_{L-1} \cdots D_1 W_1`, taken from the left.
+
+    Parameters
+    ----------
+    chain : Chain
+        The chain.
+    x : torch.Tensor of shape (n_samples, *input_shape)
+        The samples.
+
+    Returns
+    -------
+    y : torch.Tensor of shape (n_samples, n_outputs)
+        The outputs.
+    J : torch.Tensor of shape (n_samples, n_outputs, *input_shape)
+        The Jacobian.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktangent._speed.chains import find_chain
+    >>> from sktangent._speed.jacobians import outputs_and_jacobian
+    >>> module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1))
+    >>> x = torch.zeros(5, 2)
+    >>> outputs_and_jacobian(find_chain(module, x), x)[1].shape
+    torch.Size([5, 1, 2])
+    """
+    with torch.no_grad():
+        h, slopes = x.flatten(1), []
+        for layer, activation in zip(chain.linear, chain.activations, strict=True):
+            h, slope = F.linear(h, layer.weight, layer.bias), None
+            if activation is not None:
+                h, slope, _ = activation.derivatives(h)
+            slopes.append(slope)
+        J = chain.linear[-1].weight.expand(len(x), -1, -1)
+        for layer, slope in zip(chain.linear[-2::-1], slopes[-2::-1], strict=True):
+            J = torch.matmul(J if slope is None else J * slope.unsqueeze(1), layer.weight)
+        return h, J.reshape(*J.shape[:2], *x.shape[1:])
 
 
 class _Layer(NamedTuple):
@@ -51,7 +95,7 @@ class ChainByParameters:
     --------
     >>> import torch
     >>> from sktangent._speed.chains import find_chain
-    >>> from sktangent._speed.parameter_jacobian import ChainByParameters
+    >>> from sktangent._speed.jacobians import ChainByParameters
     >>> x, tangents = torch.tensor([[3.0]]), torch.ones(1, 1, 1)
     >>> chain = find_chain(torch.nn.Sequential(torch.nn.Linear(1, 1)), x, tangents)
     >>> function = ChainByParameters(chain, x, tangents)
