@@ -64,7 +64,7 @@ def outputs_and_jacobian(chain: Chain, x: Tensor) -> tuple[Tensor, Tensor]:
             if activation is not None:
                 h, slope, _ = activation.derivatives(h)
             slopes.append(slope)
-        J = chain.linear[-1].weight.expand(len(x), -1, -1)
+        J = chain.linear[-1].weight.detach().expand(len(x), -1, -1)
         for layer, slope in zip(chain.linear[-2::-1], slopes[-2::-1], strict=True):
             J = torch.matmul(J if slope is None else J * slope.unsqueeze(1), layer.weight)
         return h, J.reshape(*J.shape[:2], *x.shape[1:])

@@ -5,7 +5,7 @@ With squared error, :math:`E = \lVert r \rVert^2` for the residuals
 .. math:: \sqrt{s_i / n}\,(f(x_i) - y_i) \quad\text{and}\quad
           \sqrt{w s_i / n}\,(J_f(x_i)\,\tau_{it} - d_{it}),
 
-one for every output; those of which y or d is NaN are left out.
+one for every output; those of which y or d is NaN, or the weight zero, are left out.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class LeastSquares:
         self._precision = torch.float32 if x.device.type == "mps" else torch.float64
         self._target = torch.cat([y.unsqueeze(1), derivatives], dim=1).to(self._precision)
         self._scale = self._weights(sample_weight, derivative_weight).sqrt()
-        known = ~self._target.isnan()
+        known = ~self._target.isnan() & (self._scale > 0)
         self._known = None if known.all() else known
         self._function = _by_parameters(module, x, tangents, self._precision)
 

@@ -37,7 +37,7 @@ _FIRST_DECAY = 1e-2
 # the part of the loss that is left after iterations which have not come far
 _SETTLED = 0.8
 # residuals whose squares sum up to less are small enough for any use
-_ENOUGH = 1e-10
+_ENOUGH = 1e-9
 
 
 class Problem(Protocol):
