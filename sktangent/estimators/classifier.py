@@ -97,7 +97,7 @@ class_weight : dict, "balanced", list of dict or None, default=None
         lr="auto",
         batch_size="auto",
         max_epochs="auto",
-        alpha: float = 1e-4,
+        alpha="auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change="auto",
@@ -330,7 +330,7 @@ class_weight : dict, "balanced", list of dict or None, default=None
         NotFittedError, ValueError
             As :meth:`predict`.
         """
-        J = self._jacobian(X)
+        J = self._outputs_and_jacobian(X)[1]
         if output == "logits":
             return J
         return np.einsum("nop,np...->no...", self._output_slopes(X, output), J)

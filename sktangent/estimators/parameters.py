@@ -32,11 +32,14 @@ CONSTRAINTS: dict = {
     "activation": [str, callable],
     "criterion": [str, callable, None],
     "preprocessor": [HasMethods(["fit", "transform"]), None],
-    "optimizer": [StrOptions({"auto", "adam", "adamw", "sgd", "lbfgs"}), type(optim.Optimizer)],
+    "optimizer": [
+        StrOptions({"auto", "adam", "adamw", "sgd", "lbfgs", "lm"}),
+        type(optim.Optimizer),
+    ],
     "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
     "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
     "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-    "alpha": [Interval(Real, 0, None, closed="left")],
+    "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
     "early_stopping": ["boolean"],
     "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
     "n_iter_no_change": [

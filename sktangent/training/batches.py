@@ -278,6 +278,8 @@ def as_tensor(array) -> torch.Tensor:
     """Look at an array as a tensor, without a copy if that can be."""
     if isinstance(array, np.ndarray):
         array = forward_strides(array)
+        if array.flags.writeable:
+            return torch.as_tensor(array)
     with warnings.catch_warnings():
         # a read-only array; batches are copies, so that nobody writes into it
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
