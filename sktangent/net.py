@@ -236,7 +236,7 @@ class TangentPropNet(skorch.NeuralNet):
     def train_step(self, batch, **fit_params) -> dict[str, Tensor]:
         """Take one step of the optimizer; see :meth:`skorch.NeuralNet.train_step`."""
         with self._drawing(*self._optimizers):
-            if isinstance(self.optimizer_, LevenbergMarquardt):
+            if isinstance(getattr(self, "optimizer_", None), LevenbergMarquardt):
                 return least_squares_step(self, batch, fit_params)
             return super().train_step(batch, **fit_params)
 
@@ -248,7 +248,8 @@ class TangentPropNet(skorch.NeuralNet):
     def _drawing(self, *others: str) -> contextlib.AbstractContextManager:
         """Let the parts that draw random numbers draw those of the fit."""
         parts = [getattr(self, f"{name}_") for name in (*self._modules, *self._criteria, *others)]
-        return drawing_for(*parts, getattr(self.criterion_, "loss", self.criterion_))
+        losses = [part.loss for part in parts if callable(getattr(part, "loss", None))]
+        return drawing_for(*parts, *losses)
 
     def train_step_single(self, batch, **fit_params) -> dict[str, Tensor]:
         """Propagate one batch and its tangents, and compute the gradient of the loss.

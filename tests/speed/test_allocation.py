@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sktangent import TangentPropRegressor
-from sktangent.training import epochs
+from sktangent import TangentPropRegressor, net
 
 STEP = """
 import resource, torch
@@ -47,6 +46,6 @@ def test_what_is_freed_stays_with_the_process():
 
 def test_every_fit_asks_for_it(monkeypatch):
     calls = []
-    monkeypatch.setattr(epochs, "keep_freed_memory", lambda: calls.append(torch.get_num_threads()))
+    monkeypatch.setattr(net, "keep_freed_memory", lambda: calls.append(torch.get_num_threads()))
     TangentPropRegressor(max_epochs=1).fit(np.eye(4), np.arange(4.0))
     assert len(calls) == 1

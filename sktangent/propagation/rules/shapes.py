@@ -231,7 +231,7 @@ def diag(input, diagonal=0):
 def unfold(input, dimension, size, step):
     """Cut an axis into windows that may overlap."""
     if not input.ndim:  # torch lends it one
-        return unfold(torch.unsqueeze(input, 0), dimension, size, step)
+        return unfold(torch.unsqueeze(input, 0), dimension, size, step)[0]
     y = input.primal.unfold(dimension, size, step)
     return _view(input, y, input.tangents.unfold(shift(dimension), size, step))
 
