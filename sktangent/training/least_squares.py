@@ -185,7 +185,7 @@ class _ChainByPoints(ChainByParameters):
         weight = weight / self._scale
         if self.chain.linear[0].bias is not None:
             others[0] = others[0] - weight @ self._mean
-        torch._foreach_copy_(self._params, [weight, *others])
+        _assign(self._params, [weight, *others])
 
 
 class _ModuleByPoints:
@@ -199,8 +199,7 @@ class _ModuleByPoints:
         return torch.cat([p.detach().flatten() for p in self.params]).to(self._precision)
 
     def move_to(self, point: Tensor) -> None:
-        with torch.no_grad():
-            torch._foreach_copy_(self.params, _split(point, self.params))
+        _assign(self.params, _split(point, self.params))
 
     def values(self, point: Tensor) -> Tensor:
         with torch.no_grad():
@@ -231,6 +230,12 @@ class _ModuleByPoints:
             materialize_grads=True,
         )
         return torch.cat([grad.flatten(1) for grad in grads], dim=1)
+
+
+def _assign(params: list[Tensor], values: list[Tensor]) -> None:
+    with torch.no_grad():
+        for parameter, value in zip(params, values, strict=True):
+            parameter.copy_(value)
 
 
 def _split(point: Tensor, params: list[Tensor]) -> list[Tensor]:
