@@ -18,7 +18,12 @@ _BATCH_SIZE = 200
 _EPOCHS, _STEPS = 200, 3000
 _PATIENCE_EPOCHS, _PATIENCE_STEPS = 10, 300
 _LBFGS_EPOCHS, _LBFGS_PATIENCE = 100, 25
-# Levenberg-Marquardt: multiplications of an iteration, and of a whole fit, at most
+# Levenberg-Marquardt: multiplications of an iteration, and of a whole fit, at most. 1 - R² of
+# values by defaults, against BFGS before, medians of two to five random states: Rastrigin 2-D from
+# 100 points with gradients 9e-11 (3e-6), Branin 2-D 50 points 2e-9 (2e-3), Friedman 5-D 100 points
+# 7e-9 (4e-5); with 1 % noise Rastrigin 7e-5 (3e-5), Branin 9e-5 (2e-3), Friedman 3e-5 (5e-5),
+# camel 2-D 60 points 3e-4 (1e-4), x sin x 20 points 5e-5 (8e-5); in batches, Friedman 2,000 points
+# 3e-8 and 20,000 points 1e-9 (Adam 3e-3)
 _LM_WORK, _LM_TOTAL = 1.2e10, 2.5e11
 _LM_ITERATIONS, _LM_EPOCHS, _LM_PATIENCE = 10, 60, 2
 # where all samples are too many, batches with so many numbers for each parameter say enough

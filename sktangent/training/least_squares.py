@@ -206,11 +206,12 @@ class _ModuleByPoints:
             return self._propagate(point).to(point.dtype)
 
     def linearize(self, point: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
+        with torch.enable_grad():  # on the way back too, where rules differentiate once more
             values = self._propagate(point)
-        flat = values.flatten()
-        directions = torch.eye(len(flat), dtype=flat.dtype, device=flat.device)
-        rows = torch.cat([self._rows(flat, part) for part in directions.split(_ROWS_AT_ONCE)])
+            flat = values.flatten()
+            directions = torch.eye(len(flat), dtype=flat.dtype, device=flat.device)
+            rows = torch.cat([self._rows(flat, part) for part in directions.split(_ROWS_AT_ONCE)])
+        rows = rows.detach()
         return values.detach().to(point.dtype), rows.to(point.dtype).view(*values.shape, -1)
 
     def _propagate(self, point: Tensor) -> Tensor:
