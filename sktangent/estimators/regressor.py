@@ -40,8 +40,8 @@ normalize_y : bool, default=True
     estimator would scale the target alone, and the derivatives would be wrong.)
 """,
             auto=(
-                '"lm" for at most 20 samples with\n    tangents, or where derivatives are known and '
-                "4 p³, of the p parameters\n    of the network, is below 1.2e10, unless "
+                '"lm" for at most 20 samples with\n    tangents, or with known derivatives if '
+                "4 p³, p the parameters of the\n    network, is below 1.2e10, unless "
                 "``module``, ``criterion``, ``lr``, ``batch_size``,\n    ``max_epochs``, "
                 "``n_iter_no_change``, ``early_stopping``, ``n_projections``, ``autocast``,\n"
                 '    ``optimizer__*`` or ``iterator_train__*`` are given; else "adam".'
