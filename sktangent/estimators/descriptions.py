@@ -80,21 +80,30 @@ criterion : {{"squared_error", "cross_entropy", "binary_cross_entropy"}}, nn.Mod
 callable, default=None
     L, as :class:`~sktangent.criterion.TangentPropLoss` takes it, with ``criterion__*``. None:
     {criterion}.
-optimizer : {{"auto", "adam", "adamw", "sgd", "lbfgs"}} or torch.optim.Optimizer class, \
+optimizer : {{"auto", "adam", "adamw", "sgd", "lbfgs", "lm"}} or torch.optim.Optimizer class, \
 default="auto"
     Constructed with ``lr``, the L2 weight and ``optimizer__*``. "sgd" has Nesterov momentum 0.9.
-    "lbfgs" takes all samples at once, and up to 20 iterations in an epoch. "auto": {auto}
+    "lbfgs" takes all samples at once, and up to 20 iterations in an epoch. "lm",
+    Levenberg-Marquardt, takes all at once and 10 iterations, for squared error and networks of up
+    to some thousands of parameters. "auto": {auto}
 lr : float or "auto", default="auto"
-    Learning rate. "auto": 1e-3; for "lbfgs" 1, the first step that its line search tries.
+    Learning rate. "auto": 1e-3; for "lbfgs" 1, the first step that its line search tries. For
+    "lm" the damping at the start.
 batch_size : int or "auto", default="auto"
-    Samples in a batch; "auto": 200, or all samples if there are fewer or with "lbfgs".
+    Samples in a batch; "auto": 200, or all samples if there are fewer or with "lbfgs" or "lm";
+    where "auto" has chosen "lm" for very many samples, as many as bring four numbers for each
+    parameter of the network.
 max_epochs : int or "auto", default="auto"
     Passes over the data, at most. "auto": 200, or as many as take 3,000 optimizer steps if that
-    is more; with "lbfgs" 100, or 30 if derivatives are given. A number that is reached while the
+    is more; with "lbfgs" 100; with "lm" at most 60, as many as 2.5e11 multiplications allow. A
+    number that is reached while the
     loss still falls by more than ``tol`` an epoch gives a ConvergenceWarning.
-alpha : float, default=1e-4
+alpha : float or "auto", default="auto"
     L2 weight: ``alpha / 2 / (samples in a batch)`` times the sum of the squared weights, biases
     left out, as in scikit-learn's MLP. ("adamw" decouples it from the gradient.)
+    "auto": 1e-4; with "lm" and known derivatives chosen in training, for each layer, as what
+    explains the data best: tiny where they have no noise, larger where they have
+    (:func:`~sktangent.training.evidence.more_evident`).
 early_stopping : bool, default=False
     Set ``validation_fraction`` of the samples aside, end training when the data term on them,
     weighted as in training, stops improving, and restore the parameters that were best on them.
@@ -102,9 +111,10 @@ validation_fraction : float, default=0.1
     See ``early_stopping``.
 n_iter_no_change : int, infinity or "auto", default="auto"
     Training ends after so many epochs in a row whose loss is not better than the best before by
-    ``tol``. "auto": 10, or as many as take 300 optimizer steps if that is more; with "lbfgs" 25.
+    ``tol``. "auto": 10, or as many as take 300 optimizer steps if that is more; with "lbfgs" 25,
+    with "lm" 2.
 tol : float, default=1e-4
-    See ``n_iter_no_change``; with "lbfgs" as a part of the loss.
+    See ``n_iter_no_change``; with "lbfgs" and "lm" as a part of the loss.
 warm_start : bool, default=False
     Start ``fit`` from where the last one ended. The net of the last one stays; a change of what it
     cannot follow, as ``hidden_layer_sizes``, ``module``, ``preprocessor``, ``dtype``, the class of

@@ -81,6 +81,7 @@ def build_net(
         module,
         **{
             **optimizer_params(schedule.optimizer, l2, module),
+            **({"optimizer__max_iter": schedule.iterations} if schedule.optimizer == "lm" else {}),
             **{f"criterion__{name}": value for name, value in criterion_params.items()},
             **_changing_params(estimator, schedule),
             "iterator_valid__batch_size": _PREDICT_BATCH_SIZE,

@@ -40,11 +40,11 @@ normalize_y : bool, default=True
     estimator would scale the target alone, and the derivatives would be wrong.)
 """,
             auto=(
-                '"lbfgs" for at most 20 samples with\n    tangents, or 1,000 with derivatives, '
-                "unless "
-                "``module``, ``lr``, ``batch_size``, ``max_epochs``,\n    ``n_iter_no_change``, "
-                "``early_stopping``, ``n_projections``, ``autocast``, ``optimizer__*`` or\n"
-                '    ``iterator_train__*`` are given; else "adam".'
+                '"lm" for at most 20 samples with\n    tangents, or with known derivatives if '
+                "4 p³, p the parameters of the\n    network, is below 1.2e10, unless "
+                "``module``, ``criterion``, ``lr``, ``batch_size``,\n    ``max_epochs``, "
+                "``n_iter_no_change``, ``early_stopping``, ``n_projections``, ``autocast``,\n"
+                '    ``optimizer__*`` or ``iterator_train__*`` are given; else "adam".'
             ),
             criterion='"squared_error"',
         )

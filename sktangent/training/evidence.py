@@ -4,7 +4,8 @@ Too small a weight fits the noise of data that have some, and too large a one ho
 be fitted exactly. Of the evidence, the probability of the data with the parameters integrated out
 (MacKay 1992), the best weights are a fixed point of few numbers. Each parameter tensor has a weight
 of its own, since those of a first and of a last layer differ by orders of magnitude; with one
-weight for all, the errors from noisy data were two to ten times as large.
+weight for all, the errors from noisy data were about as large on Rastrigin's function, three times
+on Branin's and nine times on Friedman's.
 """
 
 from __future__ import annotations

@@ -185,7 +185,7 @@ class _ChainByPoints(ChainByParameters):
         weight = weight / self._scale
         if self.chain.linear[0].bias is not None:
             others[0] = others[0] - weight @ self._mean
-        torch._foreach_copy_(self._params, [weight, *others])
+        _assign(self._params, [weight, *others])
 
 
 class _ModuleByPoints:
@@ -199,19 +199,19 @@ class _ModuleByPoints:
         return torch.cat([p.detach().flatten() for p in self.params]).to(self._precision)
 
     def move_to(self, point: Tensor) -> None:
-        with torch.no_grad():
-            torch._foreach_copy_(self.params, _split(point, self.params))
+        _assign(self.params, _split(point, self.params))
 
     def values(self, point: Tensor) -> Tensor:
         with torch.no_grad():
             return self._propagate(point).to(point.dtype)
 
     def linearize(self, point: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
+        with torch.enable_grad():  # on the way back too, where rules differentiate once more
             values = self._propagate(point)
-        flat = values.flatten()
-        directions = torch.eye(len(flat), dtype=flat.dtype, device=flat.device)
-        rows = torch.cat([self._rows(flat, part) for part in directions.split(_ROWS_AT_ONCE)])
+            flat = values.flatten()
+            directions = torch.eye(len(flat), dtype=flat.dtype, device=flat.device)
+            rows = torch.cat([self._rows(flat, part) for part in directions.split(_ROWS_AT_ONCE)])
+        rows = rows.detach()
         return values.detach().to(point.dtype), rows.to(point.dtype).view(*values.shape, -1)
 
     def _propagate(self, point: Tensor) -> Tensor:
@@ -231,6 +231,12 @@ class _ModuleByPoints:
             materialize_grads=True,
         )
         return torch.cat([grad.flatten(1) for grad in grads], dim=1)
+
+
+def _assign(params: list[Tensor], values: list[Tensor]) -> None:
+    with torch.no_grad():
+        for parameter, value in zip(params, values, strict=True):
+            parameter.copy_(value)
 
 
 def _split(point: Tensor, params: list[Tensor]) -> list[Tensor]:

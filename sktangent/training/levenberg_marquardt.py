@@ -11,9 +11,9 @@ the acceleration :math:`(J^T J + \Lambda + \mu I)\, a = -J^T r_{vv}`, and the st
 :math:`v + a / 2` (Transtrum, Sethna 2012). On nets it halves the steps or better, and ends at a
 loss that is lower by orders of magnitude. The gain ratio sets :math:`\mu` as in Nielsen (1999).
 
-Why not scipy: ``scipy.optimize.least_squares`` takes a singular value decomposition ("trf") or a QR
-("lm") of J in each step, about twenty times what a Cholesky of the smaller square takes, and has
-no acceleration: with the same Jacobian {measured}.
+``scipy.optimize.least_squares`` takes a singular value decomposition ("trf") or a QR ("lm", which
+needs at least as many residuals as parameters) of J in each step, many times the work of a Cholesky
+of the smaller square, and does not bend its steps.
 """
 
 from __future__ import annotations
