@@ -88,6 +88,7 @@ derivative_weight : array-like of shape (n_tangents,), default=None
         penalty_weight: float = 1.0,
         *,
         n_projections: int | None = None,
+        augment: float | dict[str, float] | None = None,
         normalize_y: bool = True,
         derivative_weight=None,
         preprocessor=None,
@@ -118,6 +119,7 @@ derivative_weight : array-like of shape (n_tangents,), default=None
         self.tangents = tangents
         self.penalty_weight = penalty_weight
         self.n_projections = n_projections
+        self.augment = augment
         self.normalize_y = normalize_y
         self.derivative_weight = derivative_weight
         self.preprocessor = preprocessor

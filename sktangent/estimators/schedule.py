@@ -8,6 +8,7 @@ from numbers import Integral
 
 from sklearn.base import is_regressor
 
+from sktangent.estimators.moved_rows import MovedRows, moves_samples
 from sktangent.estimators.tangent_rows import TangentRows
 from sktangent.training.optimizers import LBFGS
 
@@ -19,7 +20,7 @@ _LBFGS_EPOCHS, _LBFGS_EPOCHS_WITH_DERIVATIVES, _LBFGS_PATIENCE = 100, 30, 25
 # L-BFGS goes on to fit noise where Adam stops before, so it is left to data with little of it:
 # very few samples, that tangents hold in place, or derivatives, as simulations give them
 _FEW_WITH_TANGENTS, _FEW_WITH_DERIVATIVES = 20, 1000
-_NOT_FOR_LBFGS = ("n_projections", "autocast")
+_NOT_FOR_LBFGS = ("n_projections", "autocast", "augment")
 # what is said of steps, and of when to stop because of noise, is said of Adam
 _SAID_OF_ADAM = ("lr", "batch_size", "max_epochs", "n_iter_no_change")
 _PREFIXES_OF_ADAM = ("optimizer__", "iterator_train__")
@@ -54,7 +55,7 @@ class Schedule:
 
 
 def plan(
-    estimator, n_samples: int, tangents: TangentRows | None, incremental: bool, net=None
+    estimator, n_samples: int, tangents: TangentRows | MovedRows | None, incremental: bool, net=None
 ) -> Schedule:
     """Choose what an estimator's parameters leave open; a ``net`` to go on with stays as it is."""
     if net is None:
@@ -67,7 +68,7 @@ def plan(
             "first fit, 'adam' for example."
         )
     for name in _NOT_FOR_LBFGS:
-        if optimizer == "lbfgs" and getattr(estimator, name) is not None:
+        if optimizer == "lbfgs" and _is_in_use(estimator, name):
             raise ValueError(
                 "optimizer='lbfgs' needs a loss without noise; with "
                 f"{name}={getattr(estimator, name)!r} set another, 'adam' for example."
@@ -92,7 +93,9 @@ def plan(
     )
 
 
-def _choose_optimizer(estimator, n_samples: int, tangents: TangentRows | None, incremental: bool):
+def _choose_optimizer(
+    estimator, n_samples: int, tangents: TangentRows | MovedRows | None, incremental: bool
+):
     if estimator.optimizer != "auto":
         return estimator.optimizer
     if tangents is None:
@@ -104,11 +107,16 @@ def _choose_optimizer(estimator, n_samples: int, tangents: TangentRows | None, i
         and estimator.module is None  # which is known to be deterministic
         and all(getattr(estimator, name) == "auto" for name in _SAID_OF_ADAM)
         and not estimator.early_stopping
-        and all(getattr(estimator, name) is None for name in _NOT_FOR_LBFGS)
+        and not any(_is_in_use(estimator, name) for name in _NOT_FOR_LBFGS)
         and not any(name.startswith(_PREFIXES_OF_ADAM) for name in vars(estimator))
         and not incremental
     )
     return "lbfgs" if suits else "adam"
+
+
+def _is_in_use(estimator, name: str) -> bool:
+    value = getattr(estimator, name)
+    return moves_samples(value) if name == "augment" else value is not None
 
 
 def _choose_batch_size(estimator, n_samples: int, optimizer) -> int:

@@ -84,10 +84,10 @@ class TangentRows:
             scale = self._scale(V.shape[1])
             V = units.inputs.push_forward(_safe_indexing(self._frame, rows), V)
         if d is None:
-            return {"tangents": _scaled(V, scale)}
+            return {"tangents": scaled(V, scale)}
         self.with_derivatives = True
         d = (d / units.target_scale).astype(d.dtype)
-        return {"tangents": _scaled(V, scale), "derivatives": _scaled(d, scale)}
+        return {"tangents": scaled(V, scale), "derivatives": scaled(d, scale)}
 
     def _raw(self, rows: slice | np.ndarray) -> tuple[np.ndarray, object]:
         if callable(self._source):
@@ -98,7 +98,7 @@ class TangentRows:
 
     def _scale(self, n_tangents: int) -> np.ndarray | float:
         """Tell what to multiply each tangent by, and the derivatives wanted along it."""
-        scale = _root_weight(self._units.tangent_weight, n_tangents)
+        scale = tangent_scale(self._units, n_tangents)
         return scale * self._units.feature_scale if self._by_feature else scale
 
     def _checked_derivatives(self, n_tangents: int) -> np.ndarray:
@@ -157,7 +157,9 @@ def _with_outputs(derivatives, shape: tuple[int, int, int], dtype: np.dtype) -> 
     return forward_strides(d.reshape(shape))
 
 
-def _root_weight(weight, n_tangents: int) -> np.ndarray | float:
+def tangent_scale(units: NetworkUnits, n_tangents: int) -> np.ndarray | float:
+    """Tell what tangents are multiplied by so that their terms in the penalty have their weight."""
+    weight = units.tangent_weight
     if weight is None:
         return 1.0
     weight = check_array(weight, dtype=np.float64, ensure_2d=False, input_name="derivative_weight")
@@ -171,7 +173,7 @@ def _root_weight(weight, n_tangents: int) -> np.ndarray | float:
     return np.sqrt(weight)
 
 
-def _scaled(V: np.ndarray, scale: np.ndarray | float) -> np.ndarray:
+def scaled(V: np.ndarray, scale: np.ndarray | float) -> np.ndarray:
     """Multiply each tangent, or the derivatives along it, by its scale; of a view, one copy."""
     if np.ndim(scale) == 0 and scale == 1:
         return V
