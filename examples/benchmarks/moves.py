@@ -129,7 +129,7 @@ def main():
     compare(movers(), 20 if options.quick else 100, clock, {"move": 2.0})
     n_samples = 1_000 if options.quick else 10_000
     print(f"one epoch of {n_samples:,} images")
-    compare(fits(n_samples), 2 if options.quick else 7, clock, GOALS)
+    compare(fits(n_samples), 2 if options.quick else 5, clock, GOALS)
     n_samples = 2_000 if options.quick else 60_000
     print(f"peak memory, {n_samples:,} images")
     peaks = {name: peak(n_samples, name) for name in FITS}
