@@ -18,17 +18,22 @@ images do. Then networks with and without a blur, with and without tangents, mee
 
 import argparse
 import time
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
-from joblib import Parallel, delayed
 from scipy import ndimage
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.utils.parallel import Parallel, delayed
 
 from sktangent import TangentPropClassifier
 from sktangent.preprocessing import GaussianBlur
 from sktangent.tangents import ImageTangents
+
+# how long each fit trains is chosen for the comparison
+warnings.simplefilter("ignore", ConvergenceWarning)
 
 parser = argparse.ArgumentParser(description="Digits, blurred or not, with or without tangents.")
 parser.add_argument("--out", default="blurred_digits.png", help="where to save the picture")

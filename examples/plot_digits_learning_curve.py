@@ -18,16 +18,21 @@ without tangents. Here is the same experiment on scikit-learn's 8 x 8 digits.
 
 import argparse
 import time
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
-from joblib import Parallel, delayed
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.utils.parallel import Parallel, delayed
 
 from sktangent import TangentPropClassifier
 from sktangent.preprocessing import GaussianBlur
 from sktangent.tangents import ImageTangents
+
+# how long each fit trains is chosen for the comparison
+warnings.simplefilter("ignore", ConvergenceWarning)
 
 parser = argparse.ArgumentParser(description="Test error over training samples, digits.")
 parser.add_argument("--out", default="digits_learning_curve.png", help="where to save the picture")

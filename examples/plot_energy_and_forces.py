@@ -14,13 +14,18 @@ error of the forces is measured over the number of samples, with and without for
 
 import argparse
 import time
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.stats import qmc
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
 from sktangent import TangentPropRegressor
+
+# how long each fit trains is chosen for the comparison
+warnings.simplefilter("ignore", ConvergenceWarning)
 
 parser = argparse.ArgumentParser(description="An energy from samples with and without forces.")
 parser.add_argument("--out", default="energy_and_forces.png", help="where to save the picture")

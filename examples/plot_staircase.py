@@ -22,15 +22,20 @@ steps do not suffice.
 
 import argparse
 import time
+import warnings
 from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from sktangent import TangentPropRegressor
 from sktangent.tangents import FeatureTangents
+
+# how long each fit trains is chosen for the comparison
+warnings.simplefilter("ignore", ConvergenceWarning)
 
 parser = argparse.ArgumentParser(description="Five points of y = x, with slope zero at each.")
 parser.add_argument("--out", default="staircase.png", help="where to save the picture")

@@ -73,7 +73,7 @@ PACKING: tuple[Callable, ...] = () if _pack_padded_sequence is None else (_pack_
 
 # Compilers ----------------------------------------------------------------------------------------
 
-_set_eval_frame = _find("torch._C._dynamo.eval_frame:set_eval_frame")
+_SET_EVAL_FRAME = "torch._C._dynamo.eval_frame:set_eval_frame"
 
 
 def outside_compilers(function: Callable) -> Callable:
@@ -81,16 +81,17 @@ def outside_compilers(function: Callable) -> Callable:
 
     What :func:`torch.compiler.disable` does, without its import, which takes a second. Else by it.
     """
-    if _set_eval_frame is None:
+    set_eval_frame = _find(_SET_EVAL_FRAME)
+    if set_eval_frame is None:
         return torch.compiler.disable(function)
 
     @functools.wraps(function)
     def call(*args, **kwargs):
-        callback = _set_eval_frame(None)
+        callback = set_eval_frame(None)
         try:
             return function(*args, **kwargs)
         finally:
-            _set_eval_frame(callback)
+            set_eval_frame(callback)
 
     call._torchdynamo_disable = True
     return call

@@ -135,6 +135,7 @@ class TangentPropLoss(nn.Module):
         dy_pred: Tensor | None = None,
         derivatives: Tensor | None = None,
         sample_weight: Tensor | None = None,
+        derivative_weight: Tensor | None = None,
     ) -> LossTerms:
         """Compute the data term, the penalty and their weighted sum.
 
@@ -144,7 +145,8 @@ class TangentPropLoss(nn.Module):
             The outputs f(x); logits for a cross entropy.
         y_true : torch.Tensor of shape (n_samples,) or (n_samples, n_outputs)
             The targets: class indices for ``"cross_entropy"`` and other losses that take them,
-            else of the shape of ``y_pred``.
+            else of the shape of ``y_pred``; the term of one that is NaN drops out of the squared
+            error.
         dy_pred : torch.Tensor of shape (n_samples, n_tangents, n_outputs), default=None
             The directional derivatives J τ of ``y_pred``. None: there is no penalty.
         derivatives : torch.Tensor of the shape of dy_pred, default=None
@@ -152,6 +154,8 @@ class TangentPropLoss(nn.Module):
             invariance.
         sample_weight : torch.Tensor of shape (n_samples,), default=None
             s. None: ones.
+        derivative_weight : torch.Tensor of the shape of dy_pred, default=None
+            A factor for each squared difference in the penalty. None: ones.
 
         Returns
         -------
@@ -166,7 +170,9 @@ class TangentPropLoss(nn.Module):
         data = self.data_term(y_pred, y_true, sample_weight)
         if dy_pred is None:
             return LossTerms(data, data.new_zeros(()), data)
-        penalty = self.penalty_term(y_pred, y_true, dy_pred, derivatives, sample_weight)
+        penalty = self.penalty_term(
+            y_pred, y_true, dy_pred, derivatives, sample_weight, derivative_weight
+        )
         return LossTerms(data, penalty, data + self.penalty_weight * penalty)
 
     def data_term(
@@ -192,6 +198,7 @@ class TangentPropLoss(nn.Module):
         weight = self._sample_weight(y_pred, y_true, sample_weight)
         if weight is None and self._has_plain_losses():
             self._check_target(y_pred, y_true)
+            y_true = self._known(y_pred, y_true)
             return _SUMS[type(self.loss)](self.loss, y_pred, y_true) / y_pred.shape[0]
         return _mean(self.sample_losses(y_pred, y_true), weight)
 
@@ -202,12 +209,13 @@ class TangentPropLoss(nn.Module):
         dy_pred: Tensor,
         derivatives: Tensor | None = None,
         sample_weight: Tensor | None = None,
+        derivative_weight: Tensor | None = None,
     ) -> Tensor:
         """Compute the penalty, before it is multiplied by the penalty weight.
 
         Parameters
         ----------
-        y_pred, y_true, dy_pred, derivatives, sample_weight : torch.Tensor
+        y_pred, y_true, dy_pred, derivatives, sample_weight, derivative_weight : torch.Tensor
             As in the call.
 
         Returns
@@ -221,7 +229,9 @@ class TangentPropLoss(nn.Module):
             If the shapes do not fit together.
         """
         weight = self._sample_weight(y_pred, y_true, sample_weight)
-        return _mean(self.sample_penalties(y_pred, dy_pred, derivatives), weight)
+        # a subclass may have sample_penalties without derivative weights
+        extra = () if derivative_weight is None else (derivative_weight,)
+        return _mean(self.sample_penalties(y_pred, dy_pred, derivatives, *extra), weight)
 
     def sample_losses(self, y_pred: Tensor, y_true: Tensor) -> Tensor:
         """Compute each sample's data term L, a tensor of shape (n_samples,).
@@ -242,7 +252,7 @@ class TangentPropLoss(nn.Module):
             If the shapes do not fit together, or the loss reduces over samples.
         """
         self._check_target(y_pred, y_true)
-        losses = self.loss(y_pred, y_true)
+        losses = self.loss(y_pred, self._known(y_pred, y_true))
         if losses.ndim == 0 or len(losses) != len(y_pred):
             raise ValueError(
                 f"loss must return one value a sample, unreduced, ({len(y_pred)}, ...); got shape "
@@ -251,13 +261,17 @@ class TangentPropLoss(nn.Module):
         return losses.flatten(1).sum(1) if losses.ndim > 1 else losses
 
     def sample_penalties(
-        self, y_pred: Tensor, dy_pred: Tensor, derivatives: Tensor | None = None
+        self,
+        y_pred: Tensor,
+        dy_pred: Tensor,
+        derivatives: Tensor | None = None,
+        derivative_weight: Tensor | None = None,
     ) -> Tensor:
         r"""Compute each sample's penalty, :math:`\sum_t \lVert J\tau_t - d_t \rVert^2`.
 
         Parameters
         ----------
-        y_pred, dy_pred, derivatives : torch.Tensor
+        y_pred, dy_pred, derivatives, derivative_weight : torch.Tensor
             As in the call.
 
         Returns
@@ -287,7 +301,16 @@ class TangentPropLoss(nn.Module):
                 )
             difference = dy_pred - derivatives
             dy_pred = torch.where(derivatives.isnan(), 0.0, difference)
-        return dy_pred.square().flatten(1).sum(1)
+        squares = dy_pred.square()
+        if derivative_weight is not None:
+            squares = squares * derivative_weight
+        return squares.flatten(1).sum(1)
+
+    def _known(self, y_pred: Tensor, y_true: Tensor) -> Tensor:
+        """Put what is predicted in the place of targets that are not known."""
+        if type(self.loss) is not nn.MSELoss or not y_true.is_floating_point():
+            return y_true
+        return torch.where(y_true.isnan(), y_pred.detach(), y_true)
 
     def _has_plain_losses(self) -> bool:
         """Tell whether torch can sum the losses itself, faster than it tells samples apart."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from numbers import Integral
 
+import torch
 from torch import Tensor, nn
 
 from sktangent._randomness import generator_for
@@ -57,11 +58,24 @@ class MLP(nn.Sequential):
     ) -> None:
         super().__init__()
         build = get_activation(activation)
-        sizes = [n_features, *_as_sizes(hidden_layer_sizes)]
+        sizes = [n_features, *as_sizes(hidden_layer_sizes)]
         for n_in, n_out in zip(sizes, sizes[1:], strict=False):
             self.append(_linear(n_in, n_out))
             self.append(build())
         self.append(_linear(sizes[-1], n_outputs))
+
+    def expect(self, mean: Tensor, scale: Tensor) -> None:
+        """Change the first layer so that samples of this mean and scale are to it as standard ones.
+
+        Parameters
+        ----------
+        mean, scale : torch.Tensor of shape (n_features,)
+            Of the features.
+        """
+        first = self[0]
+        with torch.no_grad():
+            first.weight /= scale
+            first.bias -= first.weight @ mean
 
     @is_chain_of_flat_samples
     def forward(self, x: Tensor) -> Tensor:
@@ -125,7 +139,8 @@ def _linear(n_in: int, n_out: int) -> nn.Linear:
     return layer
 
 
-def _as_sizes(hidden_layer_sizes: Sequence[int] | int) -> list[int]:
+def as_sizes(hidden_layer_sizes: Sequence[int] | int) -> list[int]:
+    """Write the sizes of the hidden layers as a list, and check them."""
     is_one = isinstance(hidden_layer_sizes, Integral)
     sizes = [hidden_layer_sizes] if is_one else list(hidden_layer_sizes)
     if any(not isinstance(size, Integral) or size <= 0 for size in sizes):

@@ -22,12 +22,14 @@ from sktangent.criterion import TangentPropLoss
 from sktangent.projections import project
 from sktangent.propagation import propagate
 from sktangent.propagation.compiling import CompiledPropagation
-from sktangent.propagation.jacobian import in_pieces, jacobian
+from sktangent.propagation.jacobian import in_pieces, pieces_of, value_and_jacobian
 from sktangent.training.batches import as_tensor, make_batches
 from sktangent.training.decay import add_l2_gradient, with_l2_gradient
 from sktangent.training.epochs import run_epoch
 from sktangent.training.history import EpochHistory, default_callbacks
 from sktangent.training.inputs import check_parts, check_targets, part_of
+from sktangent.training.least_squares import least_squares_step
+from sktangent.training.levenberg_marquardt import LevenbergMarquardt
 from sktangent.training.stopping import StopTraining, interruptible
 
 
@@ -43,6 +45,8 @@ class TangentPropNet(skorch.NeuralNet):
     - ``"tangents"``: their tangent vectors, (n_samples, n_tangents, *input_shape); optional;
     - ``"derivatives"``: the derivatives wanted, (n_samples, n_tangents, n_outputs); optional,
       zero if left out;
+    - ``"derivative_weight"``: (n_samples, n_tangents, n_outputs), a factor for each squared
+      difference in the penalty; optional;
     - ``"sample_weight"``: (n_samples,); optional.
 
     A dict without ``"x"`` holds, as in skorch, the arguments of the module's ``forward``.
@@ -129,20 +133,7 @@ class TangentPropNet(skorch.NeuralNet):
         return default_callbacks()
 
     def initialized_instance(self, instance_or_cls, kwargs: dict):
-        """Build the module or the criterion; see :meth:`skorch.NeuralNet.initialized_instance`.
-
-        Parameters
-        ----------
-        instance_or_cls : object
-            The instance, or what builds it.
-        kwargs : dict
-            Arguments of the constructor.
-
-        Returns
-        -------
-        instance : object
-            The instance.
-        """
+        """Build the module or the criterion; see :meth:`skorch.NeuralNet.initialized_instance`."""
         with constructing(instance_or_cls, kwargs):
             return super().initialized_instance(instance_or_cls, kwargs)
 
@@ -193,6 +184,7 @@ class TangentPropNet(skorch.NeuralNet):
             kwargs["batch_size"] = len(dataset)
         if iterator is make_batches:
             kwargs["device"] = self.device
+            kwargs["n_projections"] = self.n_projections if training else None
         return iterator(dataset, **kwargs)
 
     def infer(self, x, **fit_params) -> Tensor:
@@ -242,38 +234,14 @@ class TangentPropNet(skorch.NeuralNet):
         return self.criterion_.data_term(y_pred, self._on_device(y_true), weight)
 
     def train_step(self, batch, **fit_params) -> dict[str, Tensor]:
-        """Take one step of the optimizer; see :meth:`skorch.NeuralNet.train_step`.
-
-        Parameters
-        ----------
-        batch : tuple
-            ``(X, y)``, as the iterator yields it.
-        **fit_params : dict
-            Passed to the module's ``forward``.
-
-        Returns
-        -------
-        step : dict
-            What :meth:`train_step_single` returns.
-        """
+        """Take one step of the optimizer; see :meth:`skorch.NeuralNet.train_step`."""
         with self._drawing(*self._optimizers):
+            if isinstance(self.optimizer_, LevenbergMarquardt):
+                return least_squares_step(self, batch, fit_params)
             return super().train_step(batch, **fit_params)
 
     def validation_step(self, batch, **fit_params) -> dict[str, Tensor]:
-        """Compute the loss of one batch; see :meth:`skorch.NeuralNet.validation_step`.
-
-        Parameters
-        ----------
-        batch : tuple
-            ``(X, y)``, as the iterator yields it.
-        **fit_params : dict
-            Passed to the module's ``forward``.
-
-        Returns
-        -------
-        step : dict
-            ``loss`` and ``y_pred``.
-        """
+        """Compute the loss of one batch; see :meth:`skorch.NeuralNet.validation_step`."""
         with self._drawing():
             return super().validation_step(batch, **fit_params)
 
@@ -321,7 +289,11 @@ class TangentPropNet(skorch.NeuralNet):
         if dy_pred is None:
             return {"loss": data, "data_loss": data, "penalty": data.new_zeros(())}
         weight = self._part(X, "sample_weight")
-        penalty = criterion.penalty_term(y_pred, self._on_device(y), dy_pred, derivatives, weight)
+        derivative_weight = self._part(X, "derivative_weight")
+        extra = () if derivative_weight is None else (derivative_weight,)
+        penalty = criterion.penalty_term(
+            y_pred, self._on_device(y), dy_pred, derivatives, weight, *extra
+        )
         loss = data + criterion.penalty_weight * penalty
         return {"loss": loss, "data_loss": data, "penalty": penalty}
 
@@ -351,6 +323,32 @@ class TangentPropNet(skorch.NeuralNet):
             )
         return dy.numpy()
 
+    def forward_with_jacobian(self, X) -> tuple[np.ndarray, np.ndarray]:
+        """Compute the module's outputs and their Jacobian in one pass, in batches.
+
+        Parameters
+        ----------
+        X : ndarray or torch.Tensor of shape (n_samples, *input_shape)
+            The samples.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples, n_outputs)
+            The outputs, with the module in evaluation mode, before any nonlinearity of
+            ``predict``.
+        J : ndarray of shape (n_samples, n_outputs, *input_shape)
+            Their Jacobian.
+        """
+        self._set_training(False)
+        pieces = [
+            tuple(part.cpu().numpy() for part in value_and_jacobian(self.module_, x))
+            for x in pieces_of(as_tensor(X), 1 + math.prod(X.shape[1:]), self.device)
+        ]
+        if len(pieces) == 1:
+            return pieces[0]
+        y, J = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
+        return y, J
+
     def jacobian(self, X) -> np.ndarray:
         """Compute the Jacobian of the module's outputs, in batches.
 
@@ -364,10 +362,7 @@ class TangentPropNet(skorch.NeuralNet):
         J : ndarray of shape (n_samples, n_outputs, *input_shape)
             The Jacobian, with the module in evaluation mode.
         """
-        self._set_training(False)
-        of_module, rows_each = functools.partial(jacobian, self.module_), 1 + math.prod(X.shape[1:])
-        J = in_pieces(of_module, as_tensor(X), rows_each=rows_each, device=self.device)
-        return J.numpy()
+        return self.forward_with_jacobian(X)[1]
 
     def _check_parts(self, X) -> None:
         criterion = getattr(self, "criterion_", None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -66,34 +68,75 @@ def project(
     <BLANKLINE>
             [[1., 1., 1.]]])
     """
+    return draw(len(tangents), tangents, derivatives, n_projections).combine(tangents, derivatives)
+
+
+class Projections(NamedTuple):
+    """What was drawn for some samples.
+
+    Parameters
+    ----------
+    signs : torch.Tensor of shape (n_samples, n_projections, n_tangents) or None
+        The signs over the root of their number; None: the tangents stay as they are.
+    outputs : torch.Tensor of int of shape (n_samples, n_projections) or None
+        The output that each combination is made for, if derivatives are wanted.
+    """
+
+    signs: Tensor | None
+    outputs: Tensor | None
+
+    def of(self, rows: slice | Tensor) -> Projections:
+        """Return what was drawn for some of the samples."""
+        return Projections(*(None if part is None else part[rows] for part in self))
+
+    def combine(self, tangents: Tensor, derivatives: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Combine the samples' tangents and the derivatives along them."""
+        signs = self.signs
+        if signs is None:
+            return tangents, derivatives
+        if derivatives is not None:
+            signs, derivatives = _project_derivatives(signs, self.outputs, derivatives)
+        # the same tangents for every sample are one matrix, not one a sample
+        repeated = tangents.stride(0) == 0
+        combined = signs @ (tangents[0].flatten(1) if repeated else tangents.flatten(2))
+        return combined.unflatten(2, tangents.shape[2:]), derivatives
+
+
+def draw(
+    n_samples: int, tangents: Tensor, derivatives: Tensor | None, n_projections: int
+) -> Projections:
+    """Draw signs for samples that have as many tangents, and derivatives, as some that are given.
+
+    Parameters
+    ----------
+    n_samples : int
+        Number of samples to draw for.
+    tangents : torch.Tensor of shape (any, n_tangents, *input_shape)
+        Tangents of some samples.
+    derivatives : torch.Tensor of shape (any, n_tangents, n_outputs) or None
+        The derivatives wanted along them.
+    n_projections : int
+        Number of combinations.
+    """
     if n_projections <= 0:
         raise ValueError(f"n_projections must be positive, got {n_projections}.")
-    n_samples, n_tangents = tangents.shape[:2]
+    n_tangents, device = tangents.shape[1], tangents.device
     if n_tangents <= n_projections:
-        return tangents, derivatives
-    signs = torch.empty(
-        n_samples, n_projections, n_tangents, dtype=tangents.dtype, device=tangents.device
-    )
-    signs.bernoulli_(generator=generator_for(signs.device)).mul_(2).sub_(1).mul_(
-        n_projections**-0.5
-    )
-    if derivatives is not None:
-        signs, derivatives = _project_derivatives(signs, derivatives)
-    # the same tangents for every sample are one matrix, not one a sample
-    repeated = tangents.stride(0) == 0
-    combined = signs @ (tangents[0].flatten(1) if repeated else tangents.flatten(2))
-    return combined.unflatten(2, tangents.shape[2:]), derivatives
+        return Projections(None, None)
+    own = {"generator": generator_for(device), "device": device}
+    shape = n_samples, n_projections, n_tangents
+    signs = torch.randint(2, shape, dtype=tangents.dtype, **own).mul_(2).sub_(1)
+    signs.mul_(n_projections**-0.5)
+    if derivatives is None:
+        return Projections(signs, None)
+    return Projections(signs, torch.randint(derivatives.shape[2], shape[:2], **own))
 
 
-def _project_derivatives(signs: Tensor, derivatives: Tensor) -> tuple[Tensor, Tensor]:
+def _project_derivatives(
+    signs: Tensor, outputs: Tensor, derivatives: Tensor
+) -> tuple[Tensor, Tensor]:
     """Combine derivatives, and leave the tangents out of which none is known."""
     known = ~derivatives.isnan()
-    outputs = torch.randint(
-        derivatives.shape[2],
-        signs.shape[:2],
-        generator=generator_for(signs.device),
-        device=signs.device,
-    )
     chosen = known.transpose(1, 2).gather(1, outputs[:, :, None].expand_as(signs))
     alike = (known[:, None] == chosen[:, :, :, None]).all(2)
     signs = signs * chosen * alike.to(signs.dtype).mean(2, keepdim=True).rsqrt()

@@ -20,32 +20,25 @@ from skorch.dataset import Dataset
 from skorch.helper import predefined_split
 from torch import nn
 
+from sktangent._html import diagram
 from sktangent._randomness import seeded
 from sktangent._speed.threads import threads_for
-from sktangent.estimators.build import (
-    multiplications,
-    resolve_device,
-    resolve_dtype,
-)
+from sktangent.estimators.build import multiplications, resolve_device, resolve_dtype
+from sktangent.estimators.convergence import still_falls
 from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
 from sktangent.estimators.input_map import InputMap, frame_or
 from sktangent.estimators.moved_rows import MovedRows, largest_amounts
-from sktangent.estimators.network import build_net, go_on_with
+from sktangent.estimators.network import build_net, go_on_with, show_progress
 from sktangent.estimators.parameters import CONSTRAINTS, SkorchParameters
 from sktangent.estimators.row_storage import keep_or_compute, take_rows
-from sktangent.estimators.schedule import plan
-from sktangent.estimators.tangent_rows import (
-    NetworkUnits,
-    TangentRows,
-    compute_tangents,
-    moments,
-)
+from sktangent.estimators.schedule import FULL_BATCH, NAMES, Schedule, plan
+from sktangent.estimators.tangent_rows import NetworkUnits, TangentRows, compute_tangents, moments
 from sktangent.estimators.weighted_fit import fit_weighted
+from sktangent.modules import MLP
 from sktangent.net import TangentPropNet
 from sktangent.training.batches import forward_strides
 from sktangent.training.history import EpochHistory
-from sktangent.training.optimizers import LBFGS
-from sktangent.training.stopping import unchanged_on_failure
+from sktangent.training.stopping import Stopping, unchanged_on_failure
 
 # what the library's own batches take
 _OF_BATCHES = ("iterator_train__batch_size", "iterator_train__shuffle")
@@ -73,18 +66,23 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _criterion_params(self) -> dict:
         """Tell the parameters of the criterion beside the penalty weight."""
 
+    def _fill_unknown(self, y, derivatives) -> tuple:
+        """Put zeros where targets may be, and are, NaN; tell where that was."""
+        return y, None
+
     def _check_activations(self, module: nn.Module, probes: torch.Tensor) -> None:
         """Warn of activations that the penalty cannot shape."""
 
     def _check_partial_fit(self) -> bool:
         """Tell that ``partial_fit`` is there, or say why not."""
         if self.early_stopping:
-            raise AttributeError("partial_fit does not go with early_stopping=True.")
+            raise AttributeError("partial_fit does not support early_stopping=True.")
         net = getattr(self, "net_", None)
-        if self.optimizer == "lbfgs" or (net is not None and isinstance(net.optimizer_, LBFGS)):
+        if self.optimizer in FULL_BATCH or (net is not None and type(net.optimizer_) in NAMES):
+            name = NAMES.get(type(getattr(net, "optimizer_", None)), self.optimizer)
             raise AttributeError(
-                "optimizer='lbfgs' needs all samples at once; for partial_fit set another before "
-                "the first fit, 'adam' for example."
+                f"optimizer={name!r} needs all samples at once; for partial_fit set another "
+                "before the first fit, 'adam' for example."
             )
         return True
 
@@ -121,6 +119,12 @@ class TangentPropEstimator(SkorchParameters, ABC):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")
+
+    def _sk_visual_block_(self):
+        """Show tangents and preprocessor inside, the fitted ones where there are."""
+        names = ("tangents", "preprocessor")
+        parts = {name: getattr(self, f"{name}_", getattr(self, name)) for name in names}
+        return diagram(self, [(name, part) for name, part in parts.items() if part is not None])
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, sample_weight=None, tangents=None, derivatives=None):
@@ -167,12 +171,15 @@ class TangentPropEstimator(SkorchParameters, ABC):
         fresh: bool,
         incremental: bool = False,
         classes=None,
+        derivative_weight=None,
     ):
         self._check_params_are_known()
         if not fresh:
             check_can_go_on(self, self._built_with, self.net_, self._dtype)
         given = X
+        y, is_unknown = self._fill_unknown(y, derivatives)
         X, y = self._check_data(X, y, fresh, incremental, classes)
+        y = y if is_unknown is None else _with_nan(y, is_unknown, derivatives)
         frame = frame_or(given, X)
         weight = self._check_weight(X, y, sample_weight)
         if fresh:
@@ -194,8 +201,13 @@ class TangentPropEstimator(SkorchParameters, ABC):
                 "x": self._input_map().transform(frame, X),
                 **_relative_weight(weight, self._mean_weight, X.dtype),
             }
-            find = self._tangent_rows(frame, X, train, tangents, derivatives)
+            find = self._tangent_rows(frame, X, train, tangents, derivatives, derivative_weight)
             train_inputs = self._train_inputs(find, inputs, X, train)
+            if self.n_projections is not None and "derivative_weight" in train_inputs:
+                raise ValueError(
+                    "derivative_weight must be the same for all outputs with n_projections="
+                    f"{self.n_projections}, which combines tangents."
+                )
             schedule = plan(
                 self,
                 len(target[train]),
@@ -203,7 +215,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
                 incremental,
                 net=None if fresh else self.net_,
             )
-            l2 = float(self.alpha / schedule.batch_size / self._mean_weight)
+            l2 = self._l2(schedule)
             if fresh:
                 net = build_net(
                     self._make_net,
@@ -216,6 +228,8 @@ class TangentPropEstimator(SkorchParameters, ABC):
                     len(self._target_scale),
                     device,
                 )
+                if schedule.optimizer == "lm" and isinstance(net.module_, MLP):
+                    _standardize(net.module_, inputs["x"][train])
                 if find is not None and self.penalty_weight > 0:
                     probes = torch.tensor(inputs["x"][:1], device=device)
                     self._check_activations(net.module_, probes)
@@ -223,6 +237,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
                 net = go_on_with(self.net_, self, schedule, l2)
             net.train_split = _fixed_split(inputs, target, valid)
             epochs = 1 if incremental else schedule.epochs
+            show_progress(net, self, epochs)
             n_epochs_before = len(net.history)
             work = multiplications(net.module_, train_inputs, schedule.batch_size)
             with (
@@ -246,10 +261,13 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _warn_if_unfinished(self, net: TangentPropNet, n_epochs: int) -> None:
         """Tell that the epochs that were asked for are fewer than training needs."""
         stopping = dict(net.callbacks_).get("stopping")
-        if n_epochs == self.max_epochs and getattr(stopping, "stale_epochs_", None) == 0:
+        if n_epochs != self.max_epochs or not isinstance(stopping, Stopping):
+            return
+        losses = [row[stopping.monitor] for row in net.history[-n_epochs:]]
+        if still_falls(losses, stopping.tol, stopping.relative_tol):
             warnings.warn(
-                f"max_epochs={self.max_epochs} reached while {stopping.monitor} still falls by "
-                f'more than tol={self.tol} an epoch. More epochs, or "auto", would fit better.',
+                f"max_epochs={n_epochs} reached while {stopping.monitor} still falls by more than "
+                f"tol={stopping.tol} an epoch. With more epochs, or 'auto', it would go on.",
                 ConvergenceWarning,
                 stacklevel=5,
             )
@@ -334,7 +352,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
         return get_config()["working_memory"] * 2**20
 
     def _tangent_rows(
-        self, frame, X, train, tangents, derivatives
+        self, frame, X, train, tangents, derivatives, derivative_weight
     ) -> TangentRows | MovedRows | None:
         """Tell where tangents and derivatives come from, if there are to be any, or moves."""
         source = tangents if self.tangents is None or tangents is not None else self.tangents_
@@ -342,10 +360,9 @@ class TangentPropEstimator(SkorchParameters, ABC):
             inputs=self._input_map(),
             target_scale=self._target_scale,
             feature_scale=self._x_scale,
-            tangent_weight=getattr(self, "derivative_weight", None),
         )
         if self.augment:
-            self._check_augment(tangents, derivatives)
+            self._check_augment(tangents, derivatives, derivative_weight)
             amounts = largest_amounts(self.augment, self.tangents_, X[train])
             if amounts.any():
                 return MovedRows(
@@ -360,14 +377,19 @@ class TangentPropEstimator(SkorchParameters, ABC):
                 )
         if self.penalty_weight == 0 or (source is None and derivatives is None):
             return None
-        return TangentRows(frame, X, source, derivatives, units)
+        return TangentRows(frame, X, source, derivatives, derivative_weight, units)
 
-    def _check_augment(self, tangents, derivatives) -> None:
+    def _l2(self, schedule: Schedule) -> float | None:
+        if schedule.alpha is None:
+            return None
+        return float(schedule.alpha / schedule.batch_size / self._mean_weight)
+
+    def _check_augment(self, tangents, derivatives, derivative_weight) -> None:
         """Refuse what cannot go with samples that move."""
-        if derivatives is not None:
+        if derivatives is not None or derivative_weight is not None:
             raise ValueError(
-                f"augment={self.augment!r} cannot go with derivatives: samples that move would "
-                "need targets that move. Set augment=None."
+                f"augment={self.augment!r} cannot go with derivatives or their weights: samples "
+                "that move would need targets that move. Set augment=None."
             )
         if self.tangents is None or tangents is not None:
             raise ValueError(
@@ -410,19 +432,36 @@ class TangentPropEstimator(SkorchParameters, ABC):
         V = compute_tangents(source, X)[0]
         return self.net_.directional_derivative(Z, self._input_map().push_forward(frame, V))
 
-    def _jacobian(self, X) -> np.ndarray:
-        """Compute that of the network's outputs, (n_samples, n_outputs, *input_shape)."""
+    def _outputs_and_jacobian(self, X) -> tuple[np.ndarray, np.ndarray]:
+        """Compute the network's outputs, and their Jacobian by X."""
         frame, X, Z = self._check_samples(X)
-        return self._input_map().pull_back(frame, X, self.net_.jacobian(Z))
+        y, J = self.net_.forward_with_jacobian(Z)
+        return y, self._input_map().pull_back(frame, X, J)
 
     def _check_samples(self, X) -> tuple:
         """Check samples to predict for: as they were given, as X, and as the network sees them."""
+        if self._is_checked(X):
+            return X, X, X
         check_is_fitted(self)
         given = X
         X = validate_data(self, X, dtype=(np.float64, np.float32), allow_nd=True, reset=False)
         X = self._check_input(X)
         frame = frame_or(given, X)
         return frame, X, self._input_map().transform(frame, X)
+
+    def _is_checked(self, X) -> bool:
+        """Tell whether samples are as the network takes them, in a tenth of the time of a check."""
+        return (
+            type(X) is np.ndarray
+            and hasattr(self, "net_")
+            and X.dtype == self._dtype
+            and X.flags.c_contiguous
+            and X.shape[1:] == self._input_shape
+            and len(X) > 0
+            and not hasattr(self, "preprocessor_")
+            and not hasattr(self, "feature_names_in_")
+            and np.isfinite(X.sum())
+        )
 
     def _check_input(self, X: np.ndarray) -> np.ndarray:
         if X.shape[1:] != self._input_shape:
@@ -433,6 +472,31 @@ class TangentPropEstimator(SkorchParameters, ABC):
 
     def _input_map(self) -> InputMap:
         return InputMap(getattr(self, "preprocessor_", None), self._dtype)
+
+
+def _standardize(module: MLP, x: np.ndarray) -> None:
+    """Let a new network see samples in the standard units of their features."""
+    x = x.reshape(len(x), -1)
+    statistics = moments(x, np.ones(len(x)))
+    module.expect(*(torch.as_tensor(s).to(module[0].weight) for s in statistics))
+
+
+def _with_nan(y: np.ndarray, is_unknown: np.ndarray, derivatives) -> np.ndarray:
+    """Put NaN back where targets are not known; of each sample something must be."""
+    is_unknown = is_unknown.reshape(y.shape)
+    y = np.where(is_unknown, np.nan, y)
+    known = ~is_unknown.reshape(len(y), -1).all(axis=1)
+    given = np.asarray(derivatives, dtype=np.float64)
+    if len(given) == len(y):
+        known |= ~np.isnan(given.reshape(len(y), -1)).all(axis=1)
+    if not known.all():
+        raise ValueError(
+            f"y and derivatives are NaN for sample {np.flatnonzero(~known)[0]}; of each sample at "
+            "least one value or derivative must be known."
+        )
+    if is_unknown.all(axis=0).any():
+        raise ValueError("y is NaN for every sample; at least one value of each must be known.")
+    return y
 
 
 def _relative_weight(weight: np.ndarray, mean: float, dtype: np.dtype) -> dict[str, np.ndarray]:

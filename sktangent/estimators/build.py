@@ -16,6 +16,7 @@ from sktangent.criterion import TangentPropLoss
 from sktangent.modules import MLP
 from sktangent.net import TangentPropNet
 from sktangent.training.batches import ComputedRows
+from sktangent.training.levenberg_marquardt import LevenbergMarquardt
 from sktangent.training.optimizers import LBFGS
 
 _INPUT_SIZE_NAMES = ("n_features", "n_inputs", "in_features", "input_size", "input_dim")
@@ -28,9 +29,17 @@ _OUTPUT_SIZE_NAMES = (
     "num_classes",
 )
 
-_OPTIMIZERS = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD, "lbfgs": LBFGS}
-# AdamW shrinks the weights apart from the gradient; a line search must see the L2 term in the loss
-_WITH_OWN_DECAY = (optim.AdamW, LBFGS)
+_OPTIMIZERS = {
+    "adam": optim.Adam,
+    "adamw": optim.AdamW,
+    "sgd": optim.SGD,
+    "lbfgs": LBFGS,
+    "lm": LevenbergMarquardt,
+}
+# these must see the L2 term in what they minimize, and leave biases out by themselves
+_WITH_L2_TERM = (LBFGS, LevenbergMarquardt)
+# AdamW shrinks the weights apart from the gradient
+_WITH_OWN_DECAY = (optim.AdamW, *_WITH_L2_TERM)
 
 
 def resolve_device(device: str) -> torch.device:
@@ -159,7 +168,7 @@ def optimizer_params(optimizer, l2: float, module: nn.Module) -> dict:
             )
         return {**params, "l2": l2}
     params["optimizer__weight_decay"] = l2
-    if kind is not LBFGS:  # which leaves biases out by itself
+    if kind not in _WITH_L2_TERM:
         params["optimizer__param_groups"] = [("*bias", {"weight_decay": 0.0, "is_bias": True})]
     return params
 

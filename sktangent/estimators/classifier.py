@@ -98,7 +98,7 @@ class_weight : dict, "balanced", list of dict or None, default=None
         lr="auto",
         batch_size="auto",
         max_epochs="auto",
-        alpha: float = 1e-4,
+        alpha="auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change="auto",
@@ -332,7 +332,7 @@ class_weight : dict, "balanced", list of dict or None, default=None
         NotFittedError, ValueError
             As :meth:`predict`.
         """
-        J = self._jacobian(X)
+        J = self._outputs_and_jacobian(X)[1]
         if output == "logits":
             return J
         return np.einsum("nop,np...->no...", self._output_slopes(X, output), J)
@@ -375,8 +375,10 @@ class_weight : dict, "balanced", list of dict or None, default=None
         some = incremental and not multilabel
         fits = np.isin(found, self.classes_).all() if some else np.array_equal(found, self.classes_)
         if not fits or multilabel != self._multilabel:
-            wanted = "some of" if incremental else "all that the last fit saw,"
-            raise ValueError(f"y is {kind} of labels {found}, expected {wanted} {self.classes_}.")
+            wanted = (
+                "expected some of" if incremental else "warm_start needs those of the last fit,"
+            )
+            raise ValueError(f"y is {kind} of labels {found}, {wanted} {self.classes_}.")
         return y
 
     def _encode_target(self, y: np.ndarray, weight: np.ndarray, fresh: bool) -> np.ndarray:

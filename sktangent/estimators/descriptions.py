@@ -44,7 +44,7 @@ ATTRIBUTES = """
 DESCRIPTION = """
 tangents : callable, default=None
     ``tangents(X) -> V``: from samples ``(n_samples, *input_shape)`` to their tangent vectors
-    ``(n_samples, n_tangents, *input_shape)``, floating and finite, in the units of X. Any callable
+    ``(n_samples, n_tangents, *input_shape)``, finite numbers, in the units of X. Any callable
     will do. One that has a ``fit`` method is cloned, and the clone is fitted on the training
     samples. It may return ``(V, derivatives)``, as ``fit`` takes these. None trains without a
     penalty, unless ``fit`` is given tangents or derivatives. It is called on parts of X. When all
@@ -71,7 +71,9 @@ preprocessor : transformer, default=None
     A scikit-learn transformer or pipeline of them, cloned and fitted on the training samples. The
     network sees what it makes of X. Tangents are taken where X is, and pushed forward through it:
     their units stay those of X. (A scaler in front of the estimator in a pipeline would change
-    what they mean: the callable would see scaled samples.)
+    what they mean: the callable would see scaled samples.) Each part of it whose ``fit`` takes
+    ``sample_weight``, a StandardScaler in a pipeline for example, is given the samples' weights;
+    the others, PCA for example, see all samples alike.
 module : nn.Module class, factory or instance, default=None
     None: :class:`~sktangent.modules.MLP`. A class or factory is called with ``module__*``, and
     with the sizes that its constructor asks for by name: the number of values of one sample as
@@ -97,7 +99,8 @@ batch_size : int or "auto", default="auto"
     Samples in a batch; "auto": 200, or all samples if there are fewer or with "lbfgs".
 max_epochs : int or "auto", default="auto"
     Passes over the data, at most. "auto": 200, or as many as take 3,000 optimizer steps if that
-    is more; with "lbfgs" 100, or 30 if derivatives are given.
+    is more; with "lbfgs" 100, or 30 if derivatives are given. A number that is reached while the
+    loss still falls by more than ``tol`` an epoch gives a ConvergenceWarning.
 alpha : float, default=1e-4
     L2 weight: ``alpha / 2 / (samples in a batch)`` times the sum of the squared weights, biases
     left out, as in scikit-learn's MLP. ("adamw" decouples it from the gradient.)
@@ -106,18 +109,21 @@ early_stopping : bool, default=False
     weighted as in training, stops improving, and restore the parameters that were best on them.
 validation_fraction : float, default=0.1
     See ``early_stopping``.
-n_iter_no_change : int or "auto", default="auto"
+n_iter_no_change : int, infinity or "auto", default="auto"
     Training ends after so many epochs in a row whose loss is not better than the best before by
     ``tol``. "auto": 10, or as many as take 300 optimizer steps if that is more; with "lbfgs" 25.
 tol : float, default=1e-4
     See ``n_iter_no_change``; with "lbfgs" as a part of the loss.
 warm_start : bool, default=False
-    Start ``fit`` from where the last one ended. The net of the last one stays: its module,
-    optimizer, criterion, device, callbacks and dtype, and what ``**kwargs`` said of them.
+    Start ``fit`` from where the last one ended. The net of the last one stays; a change of what it
+    cannot follow, as ``hidden_layer_sizes``, ``module``, ``preprocessor``, ``dtype``, the class of
+    the optimizer or the set of classes, raises ValueError.
 shuffle : bool, default=True
     Draw the batches anew in each epoch. Without effect when one batch holds all samples.
 verbose : bool or int, default=False
-    Print the losses of every epoch.
+    True or 1: show one bar over the epochs, with the terms of the loss and the time left; lines now
+    and then where standard error is a file or a pipe, and one line a fit from parallel workers. 2
+    or more: print skorch's table of the losses of every epoch.
 random_state : int, RandomState instance or None, default=None
     For initial parameters, batches, validation split, projections and dropout. The same value gives
     the same model on the same machine, in any thread; numpy's and torch's global random states are
@@ -146,7 +152,7 @@ callbacks : list, default=None
     skorch callbacks, as skorch takes them.
 **kwargs : dict
     ``module__*``, ``criterion__*``, ``optimizer__*``, ``iterator_train__*``, ``iterator_valid__*``
-    and ``callbacks__*`` are handed to skorch.
+    ``compile__*`` and ``callbacks__*`` are handed to skorch.
 """
 
 

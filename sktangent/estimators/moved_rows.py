@@ -10,7 +10,7 @@ from sklearn.utils import _safe_indexing
 
 from sktangent._checks import check_nonnegative, check_tangents
 from sktangent.estimators.input_map import like_frame
-from sktangent.estimators.tangent_rows import NetworkUnits, compute_tangents, scaled, tangent_scale
+from sktangent.estimators.tangent_rows import NetworkUnits, compute_tangents
 from sktangent.training.batches import ComputedRows, forward_strides
 
 
@@ -107,6 +107,7 @@ class MovedRows:
         self._n_combinations = n_projections if combines else None
         self._random = np.random.default_rng(seed)
         self._config = get_config()  # which threads do not share
+        self.shape = (len(amounts), *X.shape[1:])
 
     def computed(self, train: slice | np.ndarray) -> ComputedRows:
         """Stand for some of the samples, in a dict of what the net trains on."""
@@ -129,11 +130,10 @@ class MovedRows:
     def _tangents_of(self, X: np.ndarray) -> np.ndarray:
         """Compute tangents, or as many random combinations of them if these are fewer."""
         k, n_tangents = self._n_combinations, len(self._amounts)
-        scale = tangent_scale(self._units, n_tangents)
         if k is None or k >= n_tangents:
-            return scaled(_invariant(*compute_tangents(self._tangents, X)), scale)
+            return _invariant(*compute_tangents(self._tangents, X))
         signs = self._random.integers(0, 2, (len(X), k, n_tangents)) * 2 - 1
-        V = self._tangents.combine(X, signs * (scale / np.sqrt(k)))
+        V = self._tangents.combine(X, signs / np.sqrt(k))
         return forward_strides(check_tangents(V, X, "tangents.combine(X, coefficients)"))
 
 

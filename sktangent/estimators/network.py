@@ -18,6 +18,7 @@ from sktangent.estimators.build import (
 )
 from sktangent.estimators.schedule import Schedule
 from sktangent.net import TangentPropNet
+from sktangent.training.progress import Progress
 from sktangent.training.stopping import Stopping
 
 _PREDICT_BATCH_SIZE = 4096
@@ -74,6 +75,7 @@ def build_net(
     probes = torch.tensor(X[:_N_PROBES], device=device)
     module = module.to(device=device, dtype=probes.dtype)
     outputs = check_module(module, probes, n_outputs)
+    progress = ("progress", Progress(is_shown=False))
     stopping = ("stopping", Stopping(**_stopping_params(estimator, schedule)))
     net = make(
         module,
@@ -82,7 +84,7 @@ def build_net(
             **{f"criterion__{name}": value for name, value in criterion_params.items()},
             **_changing_params(estimator, schedule),
             "iterator_valid__batch_size": _PREDICT_BATCH_SIZE,
-            "callbacks": [*(estimator.callbacks or []), stopping],
+            "callbacks": [progress, *(estimator.callbacks or []), stopping],
             "device": str(device),
             "compile": estimator.compile,
             **skorch_params,
@@ -123,6 +125,23 @@ def go_on_with(net: TangentPropNet, estimator, schedule: Schedule, l2: float) ->
     return net
 
 
+def show_progress(net: TangentPropNet, estimator, epochs: int) -> None:
+    """Let the net tell how far it has got, if the estimator is to be that verbose.
+
+    Parameters
+    ----------
+    net : TangentPropNet
+        The net.
+    estimator : TangentPropEstimator
+        Its ``verbose`` is read.
+    epochs : int
+        How many epochs there will be, at most.
+    """
+    progress = dict(net.callbacks_).get("progress")
+    if isinstance(progress, Progress):
+        progress.set_params(epochs=epochs, is_shown=estimator.verbose == 1)
+
+
 def _changing_params(estimator, schedule: Schedule) -> dict:
     """Collect the parameters of the net that may change from one call to the next."""
     return {
@@ -132,7 +151,7 @@ def _changing_params(estimator, schedule: Schedule) -> dict:
         "lr": schedule.lr,
         "batch_size": schedule.batch_size,
         "iterator_train__shuffle": estimator.shuffle,
-        "verbose": estimator.verbose,
+        "verbose": max(int(estimator.verbose) - 1, 0),
     }
 
 

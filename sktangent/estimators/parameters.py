@@ -11,6 +11,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from torch import nn, optim
 
+from sktangent._html import DocumentationLink
+
 SKORCH_PREFIXES = (
     "module__",
     "criterion__",
@@ -31,11 +33,14 @@ CONSTRAINTS: dict = {
     "activation": [str, callable],
     "criterion": [str, callable, None],
     "preprocessor": [HasMethods(["fit", "transform"]), None],
-    "optimizer": [StrOptions({"auto", "adam", "adamw", "sgd", "lbfgs"}), type(optim.Optimizer)],
+    "optimizer": [
+        StrOptions({"auto", "adam", "adamw", "sgd", "lbfgs", "lm"}),
+        type(optim.Optimizer),
+    ],
     "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
     "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
     "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-    "alpha": [Interval(Real, 0, None, closed="left")],
+    "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
     "early_stopping": ["boolean"],
     "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
     "n_iter_no_change": [
@@ -56,7 +61,7 @@ CONSTRAINTS: dict = {
 }
 
 
-class SkorchParameters(BaseEstimator):
+class SkorchParameters(DocumentationLink, BaseEstimator):
     """Parameters with a skorch prefix, in the constructor, ``get_params`` and ``set_params``."""
 
     @classmethod

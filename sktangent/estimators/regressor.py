@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.utils.metaestimators import available_if
 from torch import nn
@@ -37,9 +38,6 @@ normalize_y : bool, default=True
     Standardize the target inside, and the derivatives with it; f and the penalty are then in
     scaled units, so the penalty weight has no unit. (A ``TransformedTargetRegressor`` around the
     estimator would scale the target alone, and the derivatives would be wrong.)
-derivative_weight : array-like of shape (n_tangents,), default=None
-    A factor, zero or more, for each tangent's term in the penalty: how far its derivatives can be
-    relied on. With a Jacobian for derivatives, one for each feature. None: ones.
 """,
             auto=(
                 '"lbfgs" for at most 20 samples with\n    tangents, or 1,000 with derivatives, '
@@ -79,7 +77,6 @@ derivative_weight : array-like of shape (n_tangents,), default=None
     _parameter_constraints = {
         **CONSTRAINTS,
         "normalize_y": ["boolean"],
-        "derivative_weight": ["array-like", None],
     }
 
     def __init__(
@@ -90,7 +87,6 @@ derivative_weight : array-like of shape (n_tangents,), default=None
         n_projections: int | None = None,
         augment: float | dict[str, float] | None = None,
         normalize_y: bool = True,
-        derivative_weight=None,
         preprocessor=None,
         module=None,
         hidden_layer_sizes=(100,),
@@ -100,7 +96,7 @@ derivative_weight : array-like of shape (n_tangents,), default=None
         lr="auto",
         batch_size="auto",
         max_epochs="auto",
-        alpha: float = 1e-4,
+        alpha="auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change="auto",
@@ -121,7 +117,6 @@ derivative_weight : array-like of shape (n_tangents,), default=None
         self.n_projections = n_projections
         self.augment = augment
         self.normalize_y = normalize_y
-        self.derivative_weight = derivative_weight
         self.preprocessor = preprocessor
         self.module = module
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -152,9 +147,74 @@ derivative_weight : array-like of shape (n_tangents,), default=None
         tags.target_tags.multi_output = True
         return tags
 
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        tangents=None,
+        derivatives=None,
+        derivative_weight=None,
+    ):
+        """Train on samples, their targets, their tangents and known derivatives.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
+            The samples. More than two dimensions go through if the module takes them.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            The targets. With ``derivatives``, NaN where a value is not known: its term drops out.
+        sample_weight : array-like of shape (n_samples,), default=None
+            s, the weight of each sample in both terms. None: ones.
+        tangents : array-like of shape (n_samples, n_tangents, *input_shape), default=None
+            The samples' tangent vectors, in place of the ``tangents`` callable.
+        derivatives : array-like of shape (n_samples, n_tangents) or \
+                (n_samples, n_tangents, n_outputs), default=None
+            d, the directional derivatives that are wanted, in the units of X and y as given; NaN
+            where one is not known: its term drops out. Without any tangents they are the Jacobian,
+            (n_samples, n_features) or (n_samples, n_features, n_outputs), and the penalty measures
+            each feature in its standard deviation, so that units do not matter. None: zero,
+            invariance. First derivatives only: second ones, Hessians, have no place here.
+        derivative_weight : array-like of shape (n_tangents,), (n_samples, n_tangents) or \
+                (n_samples, n_tangents, n_outputs), default=None
+            A factor, zero or more, for each squared difference in the penalty: how far a
+            derivative can be relied on, 1 over the variance of its error for example. An axis of
+            length 1 counts for all. In cross-validation, an array as long as X is taken for one
+            with a row for each sample. None: ones.
+
+        Returns
+        -------
+        self : TangentPropRegressor
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or an array is not as described, or if training diverges.
+        """
+        fresh = not (self.warm_start and hasattr(self, "net_"))
+        return self._fit(
+            X,
+            y,
+            sample_weight,
+            tangents,
+            derivatives,
+            fresh,
+            derivative_weight=derivative_weight,
+        )
+
     @available_if(lambda self: self._check_partial_fit())
     @_fit_context(prefer_skip_nested_validation=False)
-    def partial_fit(self, X, y, sample_weight=None, tangents=None, derivatives=None):
+    def partial_fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        tangents=None,
+        derivatives=None,
+        derivative_weight=None,
+    ):
         """Train for one epoch, from where training stands.
 
         The first call fits the preprocessor and the tangents, if they have a ``fit``.
@@ -169,8 +229,8 @@ derivative_weight : array-like of shape (n_tangents,), default=None
             The weight of each sample, relative to the mean in the first call. None: ones.
         tangents : array-like of shape (n_samples, n_tangents, *input_shape), default=None
             The samples' tangent vectors, in place of the ``tangents`` callable.
-        derivatives : array-like, default=None
-            The directional derivatives wanted, as in ``fit``.
+        derivatives, derivative_weight : array-like, default=None
+            The directional derivatives wanted, and their weights, as in ``fit``.
 
         Returns
         -------
@@ -183,20 +243,34 @@ derivative_weight : array-like of shape (n_tangents,), default=None
             If a parameter or an array is not as described, or if training diverges.
         """
         fresh = not hasattr(self, "net_")
-        return self._fit(X, y, sample_weight, tangents, derivatives, fresh, incremental=True)
+        return self._fit(
+            X,
+            y,
+            sample_weight,
+            tangents,
+            derivatives,
+            fresh,
+            incremental=True,
+            derivative_weight=derivative_weight,
+        )
 
-    def predict(self, X) -> np.ndarray:
-        """Predict the target of each sample.
+    def predict(self, X, return_jacobian: bool = False):
+        """Predict the target of each sample, and if asked its derivatives, in one pass.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
             The samples.
+        return_jacobian : bool, default=False
+            Whether to return the Jacobian too.
 
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
             The targets, in the units of ``fit``.
+        J : ndarray of shape (n_samples, n_outputs, n_features) or (n_samples, n_outputs, \
+                *input_shape)
+            What :meth:`jacobian` returns; only with ``return_jacobian``.
 
         Raises
         ------
@@ -204,9 +278,30 @@ derivative_weight : array-like of shape (n_tangents,), default=None
             If ``fit`` has not been called.
         ValueError
             If the samples are not like those that ``fit`` saw.
+
+        Examples
+        --------
+        What :func:`scipy.optimize.minimize` asks for with ``jac=True``:
+
+        >>> import numpy as np
+        >>> from sktangent import TangentPropRegressor
+        >>> X = np.linspace(0, 1, 5)[:, None]
+        >>> model = TangentPropRegressor(random_state=0).fit(X, X[:, 0] ** 2, derivatives=2 * X)
+        >>> y, J = model.predict([[0.5]], return_jacobian=True)
+        >>> y.round(2), J.round(2)
+        (array([0.25]), array([[[1.]]]))
         """
-        y = self._outputs(X) * self._y_scale.astype(self._dtype) + self._y_mean.astype(self._dtype)
+        if return_jacobian:
+            outputs, J = self._outputs_and_jacobian(X)
+            return self._in_units_of_y(outputs), self._slopes_in_units_of_y(J)
+        return self._in_units_of_y(self._outputs(X))
+
+    def _in_units_of_y(self, outputs: np.ndarray) -> np.ndarray:
+        y = outputs * self._y_scale.astype(self._dtype) + self._y_mean.astype(self._dtype)
         return y.reshape(len(y), *self._target_shape)
+
+    def _slopes_in_units_of_y(self, J: np.ndarray) -> np.ndarray:
+        return J * self._y_scale.astype(self._dtype).reshape(-1, *(1,) * (J.ndim - 2))
 
     def directional_derivative(self, X, tangents=None) -> np.ndarray:
         r"""Compute the derivatives of the prediction along tangent vectors, :math:`J_f(x)\,\tau`.
@@ -259,8 +354,7 @@ derivative_weight : array-like of shape (n_tangents,), default=None
         >>> model.jacobian([[0.5]]).round(2)
         array([[[1.]]])
         """
-        J = self._jacobian(X)
-        return J * self._y_scale.astype(self._dtype).reshape(-1, *(1,) * (J.ndim - 2))
+        return self._slopes_in_units_of_y(self._outputs_and_jacobian(X)[1])
 
     @property
     def _target_scale(self) -> np.ndarray:
@@ -279,8 +373,20 @@ derivative_weight : array-like of shape (n_tangents,), default=None
     def _encode_target(self, y: np.ndarray, weight: np.ndarray, fresh: bool) -> np.ndarray:
         y = y.reshape(len(y), -1)
         if fresh:
-            self._y_mean, self._y_scale = moments(y, weight) if self.normalize_y else _none(y)
+            self._y_mean, self._y_scale = (
+                _known_moments(y, weight) if self.normalize_y else _none(y)
+            )
         return ((y - self._y_mean) / self._y_scale).astype(self._dtype)
+
+    def _fill_unknown(self, y, derivatives) -> tuple:
+        if derivatives is None or sparse.issparse(y):
+            return y, None
+        try:
+            values = np.asarray(y, dtype=np.float64)
+        except (TypeError, ValueError):
+            return y, None  # what is wrong with it is told later
+        is_unknown = np.isnan(values)
+        return (np.where(is_unknown, 0.0, values), is_unknown) if is_unknown.any() else (y, None)
 
     def _check_activations(self, module: nn.Module, probes: torch.Tensor) -> None:
         found = piecewise_linear_functions(module, probes)
@@ -295,6 +401,20 @@ derivative_weight : array-like of shape (n_tangents,), default=None
 
     def _criterion_params(self) -> dict:
         return {"loss": self.criterion or "squared_error"}
+
+
+def _known_moments(y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the moments of each output over the samples of which its value is known."""
+    if not np.isnan(y).any():
+        return moments(y, weight)
+    pairs = []
+    for column in y.T:
+        known = ~np.isnan(column)
+        if not weight[known].any():
+            raise ValueError("sample_weight is zero wherever y is known.")
+        pairs.append(moments(column[known, None], weight[known]))
+    mean, scale = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    return mean, scale
 
 
 def _none(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
 from sktangent._checks import repeats_one_row
+from sktangent.estimators.tangent_rows import TangentRows
 from sktangent.training.batches import ComputedRows
 
 # samples whose tangents are computed at once, in bytes of X
@@ -20,13 +21,16 @@ Rows = slice | np.ndarray
 
 
 def keep_or_compute(
-    find: Callable[[Rows], dict[str, np.ndarray]], X: np.ndarray, train: Rows, budget: float
+    find: TangentRows, X: np.ndarray, train: Rows, budget: float
 ) -> dict[str, np.ndarray | ComputedRows]:
     """Keep all training samples' tangents if they fit into a budget, else compute them as needed.
 
+    What is kept is in C order, in which a sample is one piece of memory: gathering batches from
+    other orders, as ``np.broadcast_to(...).astype(...)`` makes them, costs several times as much.
+
     Parameters
     ----------
-    find : callable
+    find : TangentRows
         Finds the tangents of some rows.
     X : ndarray of shape (n_samples, *input_shape)
         The samples.
@@ -42,15 +46,16 @@ def keep_or_compute(
     """
     rows = np.arange(len(X))[train]
     chunk = min(_CHUNK, budget / _TANGENTS_EXPECTED)
-    chunks = _chunks(rows, max(1, int(chunk // max(1, X[0].nbytes))))
-    first_rows = next(chunks)
-    first = find(first_rows)
-    if repeats_one_row(first["tangents"]):  # a view that takes no memory
+    chunks = _chunks(train, len(rows), max(1, int(chunk // max(1, X[0].nbytes))))
+    first = find(next(chunks))
+    V = first["tangents"]
+    # a view takes no memory
+    if repeats_one_row(V) or (isinstance(train, slice) and find.is_view(V)):
         return find(train)
-    if sum(part.nbytes for part in first.values()) * len(rows) / len(first_rows) > budget:
+    if sum(part.nbytes for part in first.values()) * len(rows) / len(V) > budget:
         return {"tangents": ComputedRows(lambda index: find(rows[index]), len(rows))}
-    if len(first_rows) == len(rows):
-        return first
+    if len(V) == len(rows):
+        return {name: np.ascontiguousarray(part) for name, part in first.items()}
     whole = {
         name: np.empty((len(rows), *part.shape[1:]), dtype=part.dtype)
         for name, part in first.items()
@@ -66,18 +71,22 @@ def keep_or_compute(
 
 
 def take_rows(arrays: dict[str, np.ndarray], rows: Rows, budget: float = math.inf) -> dict:
-    """Take rows of arrays; where copies would exceed a budget, they are taken when needed."""
+    """Take rows of arrays, in C order; where copies would exceed a budget, only when needed."""
     return {name: _take(name, array, rows, budget) for name, array in arrays.items()}
 
 
 def _take(name: str, array: np.ndarray, rows: Rows, budget: float) -> np.ndarray | ComputedRows:
-    if isinstance(rows, slice) or array.nbytes <= budget:
+    if array.nbytes <= budget:
+        return np.ascontiguousarray(array[rows])
+    if isinstance(rows, slice):
         return array[rows]
     return ComputedRows(lambda index: {name: array[rows[index]]}, len(rows))
 
 
-def _chunks(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    return (rows[start : start + size] for start in range(0, len(rows), size))
+def _chunks(rows: Rows, n_rows: int, size: int) -> Iterator[Rows]:
+    windows = (slice(start, start + size) for start in range(0, n_rows, size))
+    # of all rows, slices: they are views
+    return windows if isinstance(rows, slice) else (rows[window] for window in windows)
 
 
 def _check_like(part: np.ndarray, whole: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from numbers import Integral
@@ -10,17 +11,24 @@ from sklearn.base import is_regressor
 
 from sktangent.estimators.moved_rows import MovedRows, moves_samples
 from sktangent.estimators.tangent_rows import TangentRows
+from sktangent.modules import as_sizes
+from sktangent.training.levenberg_marquardt import LevenbergMarquardt
 from sktangent.training.optimizers import LBFGS
 
 _BATCH_SIZE = 200
 _EPOCHS, _STEPS = 200, 3000
 _PATIENCE_EPOCHS, _PATIENCE_STEPS = 10, 300
-# derivatives say what a few tangents of slope zero leave open, and are fitted sooner
-_LBFGS_EPOCHS, _LBFGS_EPOCHS_WITH_DERIVATIVES, _LBFGS_PATIENCE = 100, 30, 25
-# L-BFGS goes on to fit noise where Adam stops before, so it is left to data with little of it:
-# very few samples, that tangents hold in place, or derivatives, as simulations give them
-_FEW_WITH_TANGENTS, _FEW_WITH_DERIVATIVES = 20, 1000
-_NOT_FOR_LBFGS = ("n_projections", "autocast", "augment")
+_LBFGS_EPOCHS, _LBFGS_PATIENCE = 100, 25
+# Levenberg-Marquardt: multiplications of an iteration, and of a whole fit, at most
+_LM_WORK, _LM_TOTAL = 1.2e10, 2.5e11
+_LM_ITERATIONS, _LM_EPOCHS, _LM_PATIENCE = 10, 60, 2
+# it goes on to fit noise where Adam stops before; with derivatives the L2 weight is chosen so that
+# it does not, and without them it is left to very few samples, that tangents hold in place
+_FEW_WITH_TANGENTS = 20
+_ALPHA = 1e-4
+FULL_BATCH = ("lbfgs", "lm")
+NAMES = {LBFGS: "lbfgs", LevenbergMarquardt: "lm"}
+_NOISY = ("n_projections", "autocast", "augment")
 # what is said of steps, and of when to stop because of noise, is said of Adam
 _SAID_OF_ADAM = ("lr", "batch_size", "max_epochs", "n_iter_no_change")
 _PREFIXES_OF_ADAM = ("optimizer__", "iterator_train__")
@@ -44,6 +52,8 @@ class Schedule:
         Epochs without progress after which training ends.
     relative_tol : bool
         Whether progress is measured as a part of the loss.
+    alpha : float or None
+        The L2 weight; None: left to the optimizer.
     """
 
     optimizer: object
@@ -52,6 +62,7 @@ class Schedule:
     epochs: int
     patience: float
     relative_tol: bool
+    alpha: float | None
 
 
 def plan(
@@ -61,24 +72,26 @@ def plan(
     if net is None:
         optimizer = _choose_optimizer(estimator, n_samples, tangents, incremental)
     else:
-        optimizer = "lbfgs" if isinstance(net.optimizer_, LBFGS) else net.optimizer
-    if optimizer == "lbfgs" and incremental:
+        optimizer = NAMES.get(type(net.optimizer_), net.optimizer)
+    if optimizer in FULL_BATCH and incremental:
         raise ValueError(
-            "optimizer='lbfgs' needs all samples at once; for partial_fit set another before the "
-            "first fit, 'adam' for example."
+            f"optimizer={optimizer!r} needs all samples at once; for partial_fit set another "
+            "before the first fit, 'adam' for example."
         )
-    for name in _NOT_FOR_LBFGS:
-        if optimizer == "lbfgs" and _is_in_use(estimator, name):
+    for name in _NOISY:
+        if optimizer in FULL_BATCH and _is_in_use(estimator, name):
             raise ValueError(
-                "optimizer='lbfgs' needs a loss without noise; with "
+                f"optimizer={optimizer!r} needs a loss without noise; with "
                 f"{name}={getattr(estimator, name)!r} set another, 'adam' for example."
             )
     batch_size = _choose_batch_size(estimator, n_samples, optimizer)
     steps = math.ceil(n_samples / batch_size)
-    if optimizer == "lbfgs":
-        known = tangents is not None and tangents.with_derivatives
-        epochs = _LBFGS_EPOCHS_WITH_DERIVATIVES if known else _LBFGS_EPOCHS
-        patience, lr = _LBFGS_PATIENCE, 1.0
+    if optimizer == "lm":
+        work = _LM_ITERATIONS * _lm_work(estimator, n_samples, tangents)
+        epochs = min(max(round(_LM_TOTAL / work), 1), _LM_EPOCHS)
+        patience, lr = _LM_PATIENCE, 1e-3
+    elif optimizer == "lbfgs":
+        epochs, patience, lr = _LBFGS_EPOCHS, _LBFGS_PATIENCE, 1.0
     else:
         epochs = max(_EPOCHS, math.ceil(_STEPS / steps))
         patience = max(_PATIENCE_EPOCHS, math.ceil(_PATIENCE_STEPS / steps))
@@ -89,7 +102,8 @@ def plan(
         batch_size=batch_size,
         epochs=epochs if estimator.max_epochs == "auto" else estimator.max_epochs,
         patience=patience if estimator.n_iter_no_change == "auto" else estimator.n_iter_no_change,
-        relative_tol=optimizer == "lbfgs",
+        relative_tol=optimizer in FULL_BATCH,
+        alpha=_choose_alpha(estimator, optimizer, tangents),
     )
 
 
@@ -100,18 +114,39 @@ def _choose_optimizer(
         return estimator.optimizer
     if tangents is None:
         return "adam"
-    few = _FEW_WITH_DERIVATIVES if tangents.with_derivatives else _FEW_WITH_TANGENTS
+    if tangents.with_derivatives:
+        is_small = _lm_work(estimator, n_samples, tangents) <= _LM_WORK
+    else:
+        is_small = n_samples <= _FEW_WITH_TANGENTS
     suits = (
         is_regressor(estimator)
-        and n_samples <= few
+        and is_small
+        and estimator.criterion in (None, "squared_error")
         and estimator.module is None  # which is known to be deterministic
         and all(getattr(estimator, name) == "auto" for name in _SAID_OF_ADAM)
         and not estimator.early_stopping
-        and not any(_is_in_use(estimator, name) for name in _NOT_FOR_LBFGS)
+        and not any(_is_in_use(estimator, name) for name in _NOISY)
         and not any(name.startswith(_PREFIXES_OF_ADAM) for name in vars(estimator))
         and not incremental
     )
-    return "lbfgs" if suits else "adam"
+    return "lm" if suits else "adam"
+
+
+def _choose_alpha(estimator, optimizer, tangents: TangentRows | None) -> float | None:
+    if estimator.alpha != "auto":
+        return estimator.alpha
+    known = tangents is not None and tangents.with_derivatives
+    return None if optimizer == "lm" and known else _ALPHA
+
+
+def _lm_work(estimator, n_samples: int, tangents: TangentRows | None) -> float:
+    """Count the multiplications in an iteration: a matrix times itself, the smaller way."""
+    n_tangents, *shape = (0, 1) if tangents is None else tangents.shape
+    n_outputs = len(estimator._target_scale)
+    sizes = [math.prod(shape), *as_sizes(estimator.hidden_layer_sizes), n_outputs]
+    n_params = sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(sizes))
+    n_rows = n_samples * (1 + n_tangents) * n_outputs
+    return n_rows * n_params * min(n_rows, n_params)
 
 
 def _is_in_use(estimator, name: str) -> bool:
@@ -127,11 +162,11 @@ def _choose_batch_size(estimator, n_samples: int, optimizer) -> int:
         raise ValueError(
             f"iterator_train__batch_size must be a positive integer or -1, got {batch_size!r}."
         )
-    if optimizer != "lbfgs":
+    if optimizer not in FULL_BATCH:
         return min(_BATCH_SIZE if batch_size == "auto" else batch_size, n_samples)
     if batch_size != "auto" and batch_size < n_samples:
         raise ValueError(
-            f"optimizer='lbfgs' needs all {n_samples} samples in one batch, got "
+            f"optimizer={optimizer!r} needs all {n_samples} samples in one batch, got "
             f"batch_size={batch_size}."
         )
     return n_samples

@@ -26,14 +26,11 @@ class NetworkUnits:
         What derivatives are divided by.
     feature_scale : ndarray of shape (n_features,) or None
         What derivatives by the features themselves are measured in.
-    tangent_weight : array-like of shape (n_tangents,) or None
-        A factor for each tangent's term in the penalty.
     """
 
     inputs: InputMap
     target_scale: np.ndarray
     feature_scale: np.ndarray | None = None
-    tangent_weight: object = None
 
 
 class TangentRows:
@@ -49,6 +46,8 @@ class TangentRows:
         Where tangent vectors come from; None: they are the coordinate directions.
     derivatives : array-like or None
         The derivatives wanted along them.
+    weight : array-like or None
+        A factor for each squared difference in the penalty, as ``derivative_weight`` of ``fit``.
     units : NetworkUnits
         What becomes of both.
 
@@ -57,9 +56,13 @@ class TangentRows:
     with_derivatives : bool
         Whether derivatives are wanted; of those that come with the tangents it is known once some
         have been found.
+    shape : tuple of int or None
+        (n_tangents, *shape of what the network sees of a sample), once some have been found.
     """
 
-    def __init__(self, frame, X: np.ndarray, tangents, derivatives, units: NetworkUnits) -> None:
+    def __init__(
+        self, frame, X: np.ndarray, tangents, derivatives, weight, units: NetworkUnits
+    ) -> None:
         self._frame = frame
         self._X = X
         self._by_feature = tangents is None
@@ -67,9 +70,11 @@ class TangentRows:
         if not callable(self._source):
             self._source = compute_tangents(self._source, X)[0]
         self._derivatives = derivatives
+        self._weight = weight
         self._units = units
         self.with_derivatives = derivatives is not None
-        self._are_checked = False
+        self.shape: tuple[int, ...] | None = None
+        self._are_checked = self._weight_is_checked = False
         self._config = get_config()  # which threads do not share
 
     def __call__(self, rows: slice | np.ndarray) -> dict[str, np.ndarray]:
@@ -81,13 +86,20 @@ class TangentRows:
                 d = self._checked_derivatives(V.shape[1])[rows]
             elif d is not None:
                 d = _with_outputs(d, (*V.shape[:2], len(units.target_scale)), V.dtype)
-            scale = self._scale(V.shape[1])
             V = units.inputs.push_forward(_safe_indexing(self._frame, rows), V)
-        if d is None:
-            return {"tangents": scaled(V, scale)}
-        self.with_derivatives = True
-        d = (d / units.target_scale).astype(d.dtype)
-        return {"tangents": scaled(V, scale), "derivatives": scaled(d, scale)}
+        self.shape = V.shape[1:]
+        scale = units.feature_scale if self._by_feature else 1.0
+        found = {"tangents": _scaled(V, scale)}
+        if d is not None:
+            self.with_derivatives = True
+            d = (d / units.target_scale).astype(d.dtype)
+            found["derivatives"] = _scaled(d, scale)
+        return found if self._weight is None else self._weighted(found, rows)
+
+    def is_view(self, V: np.ndarray) -> bool:
+        """Tell whether some samples' tangents lie, each in one piece, in the array as given."""
+        is_given = isinstance(self._source, np.ndarray) and np.may_share_memory(V, self._source)
+        return is_given and V[0].flags.c_contiguous
 
     def _raw(self, rows: slice | np.ndarray) -> tuple[np.ndarray, object]:
         if callable(self._source):
@@ -96,10 +108,20 @@ class TangentRows:
             return self._source[rows], None
         return np.broadcast_to(self._source[:1], (len(rows), *self._source.shape[1:])), None
 
-    def _scale(self, n_tangents: int) -> np.ndarray | float:
-        """Tell what to multiply each tangent by, and the derivatives wanted along it."""
-        scale = tangent_scale(self._units, n_tangents)
-        return scale * self._units.feature_scale if self._by_feature else scale
+    def _weighted(self, found: dict[str, np.ndarray], rows: slice | np.ndarray) -> dict:
+        """Weigh the derivatives; what holds for all outputs goes into the tangents."""
+        V = found["tangents"]
+        shape = (len(self._X), V.shape[1], len(self._units.target_scale))
+        if not self._weight_is_checked:
+            self._weight = _check_derivative_weight(self._weight, shape)
+            self._weight_is_checked = True
+        weight = np.broadcast_to(self._weight, shape)[rows].astype(V.dtype)
+        if self._weight.shape[2] > 1:
+            return {**found, "derivative_weight": weight}
+        root = np.sqrt(weight[:, :, 0])
+        if len(self._weight) == 1:
+            root = root[0]
+        return {name: _scaled(part, root) for name, part in found.items()}
 
     def _checked_derivatives(self, n_tangents: int) -> np.ndarray:
         if not self._are_checked:
@@ -157,25 +179,41 @@ def _with_outputs(derivatives, shape: tuple[int, int, int], dtype: np.dtype) -> 
     return forward_strides(d.reshape(shape))
 
 
-def tangent_scale(units: NetworkUnits, n_tangents: int) -> np.ndarray | float:
-    """Tell what tangents are multiplied by so that their terms in the penalty have their weight."""
-    weight = units.tangent_weight
-    if weight is None:
-        return 1.0
-    weight = check_array(weight, dtype=np.float64, ensure_2d=False, input_name="derivative_weight")
-    if weight.shape != (n_tangents,):
+def _check_derivative_weight(weight, shape: tuple[int, int, int]) -> np.ndarray:
+    """Check the weights of derivatives, and give them three axes."""
+    weight = check_array(
+        weight,
+        dtype=np.float64,
+        ensure_2d=False,
+        allow_nd=True,
+        input_name="derivative_weight",
+    )
+    given = weight.shape
+    if weight.ndim == 1:  # one for each tangent
+        weight = weight[None, :]
+    weight = weight[:, :, None] if weight.ndim == 2 else weight
+    fits = weight.ndim == 3 and all(
+        n in (1, wanted) for n, wanted in zip(weight.shape, shape, strict=True)
+    )
+    if not fits:
         raise ValueError(
-            f"derivative_weight must have shape ({n_tangents},), a factor for each tangent; "
-            f"got {weight.shape}."
+            f"derivative_weight must have shape ({shape[1]},), {shape[:2]} or {shape}: for each "
+            "tangent, sample and tangent, or sample, tangent and output, with 1 for an axis "
+            f"along which it is the same. Got {given}."
         )
     if (weight < 0).any():
         raise ValueError(f"derivative_weight must not be negative, got {weight.min()}.")
-    return np.sqrt(weight)
+    return weight
 
 
-def scaled(V: np.ndarray, scale: np.ndarray | float) -> np.ndarray:
-    """Multiply each tangent, or the derivatives along it, by its scale; of a view, one copy."""
+def _scaled(V: np.ndarray, scale: np.ndarray | float) -> np.ndarray:
+    """Multiply each tangent, or the derivatives along it, by its scale; of a view, one copy.
+
+    The scales are those of tangents, or of samples and tangents.
+    """
     if np.ndim(scale) == 0 and scale == 1:
         return V
-    scale = np.reshape(scale, (-1, *(1,) * (V.ndim - 2)))
-    return np.broadcast_to((distinct_rows(V) * scale).astype(V.dtype), V.shape)
+    per_sample = np.ndim(scale) == 2
+    scale = np.reshape(scale, (*np.shape(scale), *(1,) * (V.ndim - 2)))
+    rows = V if per_sample else distinct_rows(V)
+    return np.broadcast_to((rows * scale).astype(V.dtype), V.shape)

@@ -13,9 +13,10 @@ from sklearn.utils.validation import validate_data
 
 from sktangent._checks import SAMPLES, check_nonnegative
 from sktangent._frames import ImageFrame, blur
+from sktangent._html import DocumentationLink
 
 
-class GaussianBlur(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class GaussianBlur(DocumentationLink, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     r"""Blur images with a Gaussian, so that small motions change them smoothly.
 
     The tangent of a motion predicts what the motion does to an image over about the width of

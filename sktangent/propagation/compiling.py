@@ -76,7 +76,7 @@ class CompiledPropagation:
             self._functions[key] = self._plainly
             return self._plainly(state, x, tangents)
         try:
-            function = torch.compile(self._record(state, x, tangents), **self._kwargs)
+            function = self._compiled(state, x, tangents)
             result = function(state, x, tangents)
         except Exception as error:  # whatever goes wrong in a compiler, the module itself may work
             warnings.warn(
@@ -99,12 +99,21 @@ class CompiledPropagation:
     def _state(self) -> dict[str, Tensor]:
         return {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
 
+    def _compiled(self, state: dict[str, Tensor], x: Tensor, tangents: Tensor) -> Callable:
+        function = torch.compile(self._record(state, x, tangents), **self._kwargs)
+
+        def propagation(*args) -> tuple[Tensor, Tensor]:
+            y, dy = function(*args)
+            return y, dy.transpose(0, 1)
+
+        return propagation
+
     def _record(self, state: dict[str, Tensor], x: Tensor, tangents: Tensor) -> nn.Module:
         def propagation(state, x, tangents):
             with _Marking():
                 y, dy = propagate(lambda x: functional_call(self.module, state, (x,)), x, tangents)
-            # torch 2.6 takes it that gradients come in no other order
-            return y, dy.contiguous()
+            # gradients come in the order of results, which old compilers take to be memory's own
+            return y, dy.transpose(0, 1).contiguous()
 
         return _unmarked(_torch.record(propagation, state, x, tangents))
 

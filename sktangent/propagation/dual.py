@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-import inspect
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NoReturn
 
 import torch
 
 from sktangent import _torch
+from sktangent.propagation.aliases import Aliases, share_memory
+from sktangent.propagation.custom_functions import refuse_custom_function
 
 Rule = Callable[..., object]
 
@@ -136,9 +136,19 @@ class Dual(torch.Tensor):
     def view_of(self, source: Dual) -> Dual:
         """Note that this value may share its memory with ``source``, and return it."""
         if source._aliases is None:
-            source._aliases = _Aliases(source)
+            source._aliases = Aliases(source)
         source._aliases.add(source, self)
         return self
+
+    def note_memory_of(self, source: Dual) -> None:
+        """Note that this value's samples share the memory of those of ``source``, if they do.
+
+        Tangents alone must not: what is written into the one value would reach the other.
+        """
+        if share_memory(self.primal, source.primal):
+            self.view_of(source)
+        elif share_memory(self.tangents, source.tangents):
+            self.tangents = self.tangents.clone()
 
     def assign(self, value: Dual) -> Dual:
         """Become ``value``, and let every view of this value see it, as in-place functions do."""
@@ -148,12 +158,12 @@ class Dual(torch.Tensor):
                 f"shape {tuple(self.primal.shape)}."
             )
         dtype = self.primal.dtype
-        if not self.is_shared():
+        if not self.is_shared(value):
             self.primal, self.tangents = value.primal.to(dtype), value.tangents.to(dtype)
             return self
         self._aliases.check()
         self.primal.copy_(value.primal)
-        if self._aliases.others(self):
+        if self._aliases.others(self, value):
             self.tangents.copy_(value.tangents)
         else:
             self.tangents = value.tangents.to(dtype)
@@ -162,45 +172,15 @@ class Dual(torch.Tensor):
     def expose(self) -> torch.Tensor:
         """Give away the samples as a constant, which sees what becomes of them in place."""
         if self._aliases is None:
-            self._aliases = _Aliases(self)
+            self._aliases = Aliases(self)
         self._aliases.exposed = True
         return self.primal
 
-    def is_shared(self) -> bool:
-        """Tell whether another value, or a constant, may share this one's memory."""
-        return self._aliases is not None and (self._aliases.exposed or self._aliases.others(self))
-
-
-class _Aliases:
-    """The values that share memory with one another, as far as they are still alive."""
-
-    def __init__(self, first: Dual) -> None:
-        self._members = [weakref.ref(first)]
-        self._consistent = True
-        self.exposed = False  # to constants, whose own views nothing here knows of
-
-    def add(self, source: Dual, view: Dual) -> None:
-        shared = _share_memory(source.primal, view.primal)
-        if shared != _share_memory(source.tangents, view.tangents):
-            self._consistent = False
-        elif not shared:
-            return
-        self._members.append(weakref.ref(view))
-        view._aliases = self
-
-    def others(self, member: Dual) -> bool:
-        return any(other() is not None and other() is not member for other in self._members)
-
-    def check(self) -> None:
-        if not self._consistent:
-            raise RuntimeError(
-                "An in-place function changes a tensor of which forward also holds a view, and "
-                "samples and tangents do not share that view. Use the out-of-place function."
-            )
-
-
-def _share_memory(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return a.untyped_storage() is b.untyped_storage()
+    def is_shared(self, *but: Dual) -> bool:
+        """Tell whether a value other than some, or a constant, may share this one's memory."""
+        return self._aliases is not None and (
+            self._aliases.exposed or self._aliases.others(self, *but)
+        )
 
 
 def is_dual(value: object) -> bool:
@@ -239,7 +219,7 @@ def lift(tangents: torch.Tensor, ndim: int) -> torch.Tensor:
 def call(func: Callable, args: tuple, kwargs: dict) -> object:
     """Do to samples and tangents what ``func`` does to samples."""
     if not _torch.is_forward_mode_on() and not torch.is_inference_mode_enabled():
-        _refuse_custom_function()
+        refuse_custom_function()
     if not torch.is_grad_enabled():
         return _without_gradients(func, args, kwargs)
     if kwargs and kwargs.get("out") is not None:
@@ -265,7 +245,7 @@ def _without_gradients(func: Callable, args: tuple, kwargs: dict) -> object:
     if result is args[0].primal:
         return args[0]
     for part in result if isinstance(result, (tuple, list)) else (result,):
-        if isinstance(part, torch.Tensor) and _share_memory(part, args[0].primal):
+        if isinstance(part, torch.Tensor) and share_memory(part, args[0].primal):
             args[0].expose()
     return result
 
@@ -359,43 +339,6 @@ def _differentiate(func: Callable, *args, **kwargs) -> object:
     from sktangent.propagation import fallback
 
     return fallback.differentiate(func, args, kwargs)
-
-
-def _refuse_custom_function() -> NoReturn:
-    """Refuse a custom autograd function, in whose forward torch turns forward mode off.
-
-    Its backward would be lost: the tangents would take forward's derivative and the parameters
-    none at all.
-    """
-    raise TypeError(
-        f"The module calls the custom torch.autograd.Function {_custom_function()}, through which "
-        "tangents cannot be propagated. Write its forward in torch functions, or wrap its apply in "
-        "a function of your own with a rule."
-    )
-
-
-def _custom_function() -> str:
-    """Find the name of the custom function whose forward runs; it only serves the message."""
-    forwards = {_code(kind.forward): kind.__name__ for kind in _subclasses(torch.autograd.Function)}
-    frame = inspect.currentframe()
-    while frame is not None:
-        if frame.f_code in forwards:
-            context = next(iter(frame.f_locals.values()), None)
-            is_context = isinstance(context, torch.autograd.function.FunctionCtx)
-            kind = type(context).__name__.removesuffix("Backward")
-            return kind if is_context else forwards[frame.f_code]
-        frame = frame.f_back
-    return "(of unknown name)"
-
-
-def _code(forward: Callable) -> object:
-    return getattr(inspect.unwrap(forward), "__code__", None)
-
-
-def _subclasses(kind: type) -> Iterator[type]:
-    for subclass in kind.__subclasses__():
-        yield from _subclasses(subclass)
-        yield subclass
 
 
 _OPERATORS = """

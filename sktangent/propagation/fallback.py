@@ -33,9 +33,22 @@ _WRITTEN_IN_PYTHON = {
     _torch.TENSOR_METHODS,
 }
 
+_BATCH_STATISTICS = (
+    "its batch statistics are no constants there; use torch.nn.functional.batch_norm"
+)
+
+# what torch differentiates twice, but not to what is wanted, and how to do without
+_MISLEADING = {
+    "as_strided_scatter": "torch adds up there what the function overwrites; assign to an index",
+    "native_batch_norm": _BATCH_STATISTICS,
+    "_native_batch_norm_legit": _BATCH_STATISTICS,
+    "_batch_norm_with_update": _BATCH_STATISTICS,
+}
+
 
 def differentiate(func: Callable, args: tuple, kwargs: dict) -> object:
     """Propagate through one function by automatic differentiation, over all tangents at once."""
+    _refuse_misleading(func)
     duals = list(_duals((args, kwargs)))
     state = _random_state(duals[0].primal)
     failures = []
@@ -51,6 +64,15 @@ def differentiate(func: Callable, args: tuple, kwargs: dict) -> object:
         f"differentiate it twice ({failures[-1]}). Give it a rule with "
         "sktangent.propagation.register_rule."
     ) from failures[-1]
+
+
+def _refuse_misleading(func: Callable) -> None:
+    reason = _MISLEADING.get(getattr(func, "__name__", "").partition(".")[0])
+    if reason is not None:
+        raise NotImplementedError(
+            f"Tangents cannot be propagated through {_name(func)} by automatic differentiation: "
+            f"{reason}."
+        )
 
 
 def _attempts(func: Callable) -> Iterator[Callable]:
@@ -119,6 +141,9 @@ def _reverse_twice(
     tangents = [dual.tangents for dual in duals]
     directions = _directional_derivatives(outputs, inputs, tangents, pull or _at_once)
     found = {id(y): Dual(y, dy) for y, dy in zip(outputs, directions, strict=True)}
+    for value in found.values():
+        for source in duals:
+            value.note_memory_of(source)
     return _pair(result, found)
 
 

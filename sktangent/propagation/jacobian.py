@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
+from sktangent._speed.chains import find_chain
+from sktangent._speed.jacobians import outputs_and_jacobian
 from sktangent.propagation.engine import propagate
 
 # a pass back costs about as much as propagating two tangents
@@ -39,12 +41,73 @@ def jacobian(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     >>> jacobian(lambda x: x.prod(1, keepdim=True), torch.tensor([[2.0, 3.0]]))
     tensor([[[3., 2.]]])
     """
+    return value_and_jacobian(module, x)[1]
+
+
+def value_and_jacobian(module: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute each sample's outputs along with their Jacobian, as :func:`jacobian` does.
+
+    Parameters
+    ----------
+    module : callable
+        Maps ``x`` to outputs of shape (n_samples, n_outputs), each sample by itself.
+    x : torch.Tensor of shape (n_samples, *input_shape)
+        The samples.
+
+    Returns
+    -------
+    y : torch.Tensor of shape (n_samples, n_outputs)
+        The outputs.
+    J : torch.Tensor of shape (n_samples, n_outputs, *input_shape)
+        The Jacobian.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktangent.propagation.jacobian import value_and_jacobian
+    >>> value_and_jacobian(lambda x: x.prod(1, keepdim=True), torch.tensor([[2.0, 3.0]]))
+    (tensor([[6.]]), tensor([[[3., 2.]]]))
+    """
+    chain = find_chain(module, x)
+    if chain is not None and chain.linear[-1].out_features <= x[0].numel():
+        return outputs_and_jacobian(chain, x)
     with torch.enable_grad():
         leaf = x.detach().requires_grad_()
         y = module(leaf)
         if y.shape[1] * _TANGENTS_PER_BACKWARD < x[0].numel():
-            return _backward(leaf, y)
-    return _forward(module, x)
+            return y.detach(), _backward(leaf, y)
+    return y.detach(), _forward(module, x)
+
+
+def pieces_of(
+    x: Tensor, rows_each: int, device: str | torch.device | None = None
+) -> Iterator[Tensor]:
+    """Cut samples so that a piece takes about the memory of a batch to predict for.
+
+    Parameters
+    ----------
+    x : torch.Tensor of shape (n_samples, ...)
+        The samples.
+    rows_each : int
+        The rows that will be worked on for one sample.
+    device : str or torch.device, default=None
+        Where the pieces are to be. None: where the samples are.
+
+    Yields
+    ------
+    piece : torch.Tensor
+        Some of them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sktangent.propagation.jacobian import pieces_of
+    >>> [len(piece) for piece in pieces_of(torch.arange(3.0), rows_each=10_000)]
+    [1, 1, 1]
+    """
+    size = max(1, _ROWS_AT_ONCE // rows_each)
+    parts = (x,) if len(x) <= size else x.split(size)
+    return (part.to(device) for part in parts)
 
 
 def in_pieces(
@@ -79,9 +142,8 @@ def in_pieces(
     >>> in_pieces(torch.square, torch.arange(3.0), rows_each=10_000)
     tensor([0., 1., 4.])
     """
-    size = max(1, _ROWS_AT_ONCE // rows_each)
-    pieces = zip(*(tensor.split(size) for tensor in tensors), strict=True)
-    return torch.cat([function(*(part.to(device) for part in piece)).cpu() for piece in pieces])
+    pieces = zip(*(pieces_of(tensor, rows_each, device) for tensor in tensors), strict=True)
+    return torch.cat([function(*piece).cpu() for piece in pieces])
 
 
 def _backward(x: Tensor, y: Tensor) -> Tensor:

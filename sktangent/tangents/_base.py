@@ -7,9 +7,10 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
 from sktangent._checks import check_multipliers, check_samples
+from sktangent._html import DocumentationLink
 
 
-class BaseTangents(BaseEstimator):
+class BaseTangents(DocumentationLink, BaseEstimator):
     """A callable that gives each sample its tangent vectors, and moves it along them.
 
     Subclasses store their parameters untouched in ``__init__`` and answer :meth:`_tangents`,

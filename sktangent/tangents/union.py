@@ -16,6 +16,7 @@ from sktangent._checks import (
     check_nonnegative,
     check_samples,
 )
+from sktangent._html import diagram
 from sktangent.tangents._answers import (
     check_answer,
     check_moved,
@@ -149,6 +150,10 @@ class TangentUnion(BaseTangents):
         for name in [name for name in params if name.startswith(_WEIGHT)]:
             self._set_weight(name.removeprefix(_WEIGHT), params.pop(name))
         return super().set_params(**params)
+
+    def _sk_visual_block_(self):
+        """Show the kinds inside, the fitted ones where there are."""
+        return diagram(self, getattr(self, "tangents_", None) or _named(self.tangents))
 
     def _replace(self, name: str, kind: Callable) -> None:
         named = _named(self.tangents)

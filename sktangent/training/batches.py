@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import skorch.dataset
@@ -13,6 +14,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from sktangent._randomness import generator_for
+from sktangent.projections import draw
+
+# samples, so that what a product copies of tangents in another order stays small
+_PROJECTED_AT_ONCE = 1024
 
 
 class ComputedRows:
@@ -76,6 +81,10 @@ class TensorBatches:
         fits torch's global one.
     device : str or torch.device, default="cpu"
         Where the tensors are kept.
+    n_projections : int, default=None
+        Put so many random combinations, drawn anew for every pass, in the place of the
+        ``"tangents"`` in X and of the ``"derivatives"`` along them; see
+        :func:`~sktangent.projections.project`.
 
     Raises
     ------
@@ -99,6 +108,7 @@ class TensorBatches:
         shuffle: bool = False,
         generator: torch.Generator | None = None,
         device: str | torch.device = "cpu",
+        n_projections: int | None = None,
     ) -> None:
         self.n_samples = _common_length(X, y)
         held, self._computed = _split_computed(X)
@@ -108,6 +118,7 @@ class TensorBatches:
         self.shuffle = shuffle and self.batch_size < self.n_samples
         self.generator = generator
         self.device = device
+        self.n_projections = n_projections
         if batch_size <= 0:
             raise ValueError(f"batch_size must be positive, got {batch_size}.")
 
@@ -115,9 +126,15 @@ class TensorBatches:
         return -(-self.n_samples // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple]:
+        windows = list(self._windows())
+        projected = self._project_held()
         # on the CPU a thread takes from training the cores that it computes on
         in_turn = torch.device(self.device).type == "cpu" or not self._computed
-        yield from (map if in_turn else _ahead)(self._batch, self._windows())
+        batches = (map if in_turn else _ahead)(partial(self._batch, projected), iter(windows))
+        if self.n_projections is None or not self._computed:
+            yield from batches
+        else:
+            yield from self._project_computed(batches, windows)
 
     def _windows(self) -> Iterator[slice | torch.Tensor]:
         if self.shuffle:
@@ -125,13 +142,42 @@ class TensorBatches:
         starts = range(0, self.n_samples, self.batch_size)
         return (slice(start, start + self.batch_size) for start in starts)
 
-    def _batch(self, window: slice | torch.Tensor) -> tuple:
-        X, y = _take(self.X, window), _take(self.y, window)
+    def _batch(self, held, window: slice | torch.Tensor) -> tuple:
+        X, y = _take(held, window), _take(self.y, window)
         if self._computed:
             rows = np.arange(self.n_samples)[window if isinstance(window, slice) else window.cpu()]
             for computed in self._computed:
                 X.update(_to_device(computed[rows], self.device))
         return X, y
+
+    def _project_held(self):
+        """Combine the tangents of all samples: in turn, they are read sooner than in batches."""
+        if self.n_projections is None or "tangents" not in _names(self.X):
+            return self.X
+        parts = _tangents_of(self.X)
+        drawn = draw(self.n_samples, *parts, self.n_projections)
+        if drawn.signs is None:
+            return self.X
+        starts = range(0, self.n_samples, _PROJECTED_AT_ONCE)
+        combined = [
+            drawn.of(window).combine(*(None if part is None else part[window] for part in parts))
+            for window in (slice(start, start + _PROJECTED_AT_ONCE) for start in starts)
+        ]
+        tangents, derivatives = zip(*combined, strict=True)
+        return _with_tangents(
+            self.X,
+            torch.cat(tangents),
+            None if derivatives[0] is None else torch.cat(derivatives),
+        )
+
+    def _project_computed(self, batches: Iterable[tuple], windows: list) -> Iterator[tuple]:
+        """Combine tangents batch by batch, with what is drawn for all samples at the first."""
+        drawn = None
+        for (X, y), window in zip(batches, windows, strict=True):
+            if "tangents" in X and "tangents" not in self.X:
+                drawn = drawn or draw(self.n_samples, *_tangents_of(X), self.n_projections)
+                X = _with_tangents(X, *drawn.of(window).combine(*_tangents_of(X)))
+            yield X, y
 
     def _order(self) -> torch.Tensor:
         generator = generator_for("cpu") if self.generator is None else self.generator
@@ -168,8 +214,9 @@ def make_batches(
     2
     """
     held = _held_arrays(dataset)
-    loader_options = set(kwargs) - {"batch_size", "shuffle", "generator"}
+    loader_options = set(kwargs) - {"batch_size", "shuffle", "generator", "n_projections"}
     if held is None or loader_options:
+        kwargs.pop("n_projections", None)
         return DataLoader(dataset, **{"generator": generator_for("cpu"), **kwargs})
     return TensorBatches(*held, device=device, **kwargs)
 
@@ -231,6 +278,8 @@ def as_tensor(array) -> torch.Tensor:
     """Look at an array as a tensor, without a copy if that can be."""
     if isinstance(array, np.ndarray):
         array = forward_strides(array)
+        if array.flags.writeable:
+            return torch.as_tensor(array)
     with warnings.catch_warnings():
         # a read-only array; batches are copies, so that nobody writes into it
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
@@ -261,6 +310,19 @@ def _take_rows(array: torch.Tensor, window: slice | torch.Tensor) -> torch.Tenso
     if _repeats_one_row(array):  # and so does each of its parts, without a copy
         return array[window] if isinstance(window, slice) else array[: len(window)]
     return array[window].clone() if isinstance(window, slice) else array.index_select(0, window)
+
+
+def _names(part) -> Iterable[str]:
+    return part if isinstance(part, Mapping) else ()
+
+
+def _tangents_of(X: Mapping) -> tuple[torch.Tensor, torch.Tensor | None]:
+    return X["tangents"], X.get("derivatives")
+
+
+def _with_tangents(X: Mapping, tangents: torch.Tensor, derivatives: torch.Tensor | None) -> dict:
+    X = {**X, "tangents": tangents}
+    return X if derivatives is None else {**X, "derivatives": derivatives}
 
 
 def _ahead(function: Callable, values: Iterator) -> Iterator:

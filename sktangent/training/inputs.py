@@ -21,7 +21,7 @@ def part_of(X, name: str):
     X : torch.Tensor, ndarray or dict
         Samples, or a dict with the samples at ``"x"`` beside other parts. A dict without ``"x"``
         has no parts: as in skorch, it holds arguments of the module's ``forward``.
-    name : {"x", "tangents", "derivatives", "sample_weight"}
+    name : {"x", "tangents", "derivatives", "derivative_weight", "sample_weight"}
         Which part.
 
     Returns
@@ -65,6 +65,13 @@ def count_samples(batch) -> int:
     return len(x) if isinstance(x, torch.Tensor) else get_len(X)
 
 
+_NEEDS = (
+    ("tangents", "x"),
+    ("derivatives", "tangents"),
+    ("derivative_weight", "tangents"),
+)
+
+
 def check_parts(X, criterion, weighs_samples: bool) -> None:
     """Check that the parts of samples are complete, and of use to a criterion.
 
@@ -93,7 +100,7 @@ def check_parts(X, criterion, weighs_samples: bool) -> None:
     if not isinstance(X, Mapping):
         return
     given = {name for name in X if X[name] is not None}
-    for name, needed in (("tangents", "x"), ("derivatives", "tangents")):
+    for name, needed in _NEEDS:
         if name in given and needed not in given:
             raise ValueError(f"X holds {name!r} and must hold {needed!r} too, got {sorted(given)}.")
     what = type(criterion).__name__

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn import config_context
 from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.model_selection import cross_validate, train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from sktangent import TangentPropClassifier, TangentPropRegressor
@@ -55,7 +56,7 @@ def with_gaps(D, fraction=0.5):
 
 def test_the_jacobian_is_learned(X, y, D):
     params = {"lr": "auto", "max_epochs": 20, "hidden_layer_sizes": (20,)}
-    told = quick(optimizer="auto", **params).fit(X, y, derivatives=D)
+    told = quick(optimizer="lbfgs", **params).fit(X, y, derivatives=D)
     other = np.random.default_rng(2).uniform(-0.9, 0.9, size=(100, 2))
     error = told.jacobian(other)[:, 0] - slopes(other)[:, :, 0]
     assert np.abs(error).max() < 0.1
@@ -65,7 +66,7 @@ def test_the_jacobian_is_learned(X, y, D):
 
 
 def test_outputs_of_different_scale_learn_their_jacobians(X):
-    model = quick(optimizer="auto", lr="auto", hidden_layer_sizes=(30,))
+    model = quick(optimizer="lbfgs", lr="auto", hidden_layer_sizes=(30,))
     model.fit(X, function(X), derivatives=slopes(X))
     J = model.jacobian(X).swapaxes(1, 2)
     assert (np.abs(J - slopes(X)).max(axis=(0, 1)) < [0.05, 50.0]).all()
@@ -313,7 +314,7 @@ def test_classifiers_take_derivatives_of_the_output_that_is_penalized(X):
 
 def test_weights_multiply_the_terms(X):
     Y, D = function(X), slopes(X)
-    weighted = quick(derivative_weight=[4.0, 0.25]).fit(X, Y, derivatives=D)
+    weighted = quick().fit(X, Y, derivatives=D, derivative_weight=[4.0, 0.25])
     root = np.array([2.0, 0.5]) * X.std(axis=0)
     V = FeatureTangents()(X) * root[:, None]
     by_hand = quick().fit(X, Y, tangents=V, derivatives=D * root[:, None])
@@ -321,21 +322,37 @@ def test_weights_multiply_the_terms(X):
     np.testing.assert_allclose(weighted.penalty_curve_, by_hand.penalty_curve_, rtol=1e-9)
 
 
-def test_a_weight_of_zero_is_a_derivative_that_is_not_known(X, y, D):
-    noisy = np.column_stack([D[:, 0], np.random.default_rng(0).normal(size=40)])
-    unknown = np.column_stack([D[:, 0], np.full(40, np.nan)])
-    weighted = quick(derivative_weight=[1, 0]).fit(X, y, derivatives=noisy)
-    expected = quick().fit(X, y, derivatives=unknown)
-    np.testing.assert_allclose(weighted.predict(X), expected.predict(X), rtol=1e-10)
-    ones = quick(derivative_weight=np.ones(2)).fit(X, y, derivatives=noisy)
-    np.testing.assert_allclose(
-        ones.predict(X), quick().fit(X, y, derivatives=noisy).predict(X), rtol=1e-12
-    )
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "lm"])
+def test_a_weight_of_zero_is_a_derivative_that_is_not_known(optimizer, X):
+    rng = np.random.default_rng(0)
+    Y, D = function(X), slopes(X)
+    weight = (rng.random(D.shape) > 0.3).astype(float)
+    noisy = np.where(weight == 0, rng.normal(size=D.shape), D)
+    model = quick(optimizer=optimizer, lr="auto", max_epochs=3)
+    weighted = model.fit(X, Y, derivatives=noisy, derivative_weight=weight).predict(X)
+    unknown = np.where(weight == 0, np.nan, D)
+    np.testing.assert_allclose(weighted, model.fit(X, Y, derivatives=unknown).predict(X), rtol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lm"])
+@pytest.mark.parametrize(
+    "shape", [(2,), (1, 2), (40, 1), (40, 2), (40, 2, 1), (1, 2, 1), (1, 1, 2), (40, 2, 2)]
+)
+def test_weights_are_broadcast(shape, optimizer, X):
+    weight = np.random.default_rng(0).uniform(0.1, 2, size=shape)
+    whole = weight[None] if weight.ndim == 1 else weight
+    whole = whole[:, :, None] if whole.ndim == 2 else whole
+    model = quick(optimizer=optimizer, lr="auto", max_epochs=3)
+    data = {"X": X, "y": function(X), "derivatives": slopes(X)}
+    narrow = model.fit(**data, derivative_weight=weight).predict(X)
+    wide = model.fit(**data, derivative_weight=np.broadcast_to(whole, (40, 2, 2))).predict(X)
+    np.testing.assert_allclose(narrow, wide, rtol=1e-6, atol=1e-9)
+    assert not np.allclose(narrow, model.fit(**data).predict(X), rtol=1e-4)
 
 
 def test_weights_of_invariances_and_through_a_preprocessor(X, y):
     params = {"preprocessor": StandardScaler()}
-    weighted = quick(FeatureTangents(), derivative_weight=[9.0, 1.0], **params).fit(X, y)
+    weighted = quick(FeatureTangents(), **params).fit(X, y, derivative_weight=[9.0, 1.0])
     by_hand = quick(lambda X: FeatureTangents()(X) * [[3.0], [1.0]], **params).fit(X, y)
     np.testing.assert_allclose(weighted.predict(X), by_hand.predict(X), rtol=1e-9)
     np.testing.assert_allclose(
@@ -346,23 +363,111 @@ def test_weights_of_invariances_and_through_a_preprocessor(X, y):
 @pytest.mark.parametrize(
     ("weight", "message"),
     [
-        ([1.0], r"shape \(2,\).*got \(1,\)"),
-        (np.ones((1, 2)), r"shape \(2,\).*got \(1, 2\)"),
+        (np.ones(3), r"shape \(2,\), \(40, 2\) or \(40, 2, 1\).*Got \(3,\)"),
+        (np.ones((3, 2)), r"Got \(3, 2\)"),
+        (np.ones((40, 2, 2)), r"Got \(40, 2, 2\)"),
+        (np.ones((40, 2, 1, 1)), r"Got \(40, 2, 1, 1\)"),
         ([1.0, -1.0], r"must not be negative, got -1\.0"),
         ([1.0, np.nan], "derivative_weight contains NaN"),
         ([1.0, np.inf], "derivative_weight contains infinity"),
-        (2.0, "derivative_weight"),
-        ("heavy", "derivative_weight"),
+        ("heavy", "could not convert string to float"),
     ],
 )
 def test_wrong_weights(weight, message, X, y, D):
     with pytest.raises(ValueError, match=message):
-        quick(derivative_weight=weight).fit(X, y, derivatives=D)
+        quick().fit(X, y, derivatives=D, derivative_weight=weight)
 
 
-def test_a_search_finds_the_derivative_that_cannot_be_relied_on(X, y, D):
-    D[:, 1] += 3 * np.random.default_rng(0).normal(size=40)
-    grid = {"derivative_weight": [[0.0, 1.0], [1.0, 0.0]]}
-    search = GridSearchCV(quick(max_epochs=200), grid, cv=2, error_score="raise")
-    search.fit(X, y, derivatives=D)
-    assert search.best_params_["derivative_weight"] == [1.0, 0.0]
+def test_weights_of_outputs_do_not_go_with_projections(X):
+    with pytest.raises(ValueError, match="same for all outputs with n_projections=1"):
+        quick(n_projections=1).fit(
+            X, function(X), derivatives=slopes(X), derivative_weight=np.ones((1, 2, 2))
+        )
+
+
+def test_weights_of_samples_are_sliced_in_cross_validation(X, y, D):
+    worst = np.full((40, 2), 1e-9)
+    worst[:20] = 1.0
+    D = np.where(worst < 1, 10 * np.random.default_rng(0).normal(size=D.shape), D)
+    model = quick(optimizer="lm", max_epochs=5, lr="auto")
+    with config_context(enable_metadata_routing=True):
+        model.set_fit_request(derivatives=True, derivative_weight=True)
+        params = {"derivatives": D, "derivative_weight": worst}
+        scores = cross_validate(
+            model, X, y, cv=2, params=params, return_estimator=True, error_score="raise"
+        )
+    by_hand = quick(optimizer="lm", max_epochs=5, lr="auto")
+    by_hand.fit(X[20:], y[20:], derivatives=D[20:], derivative_weight=worst[20:])
+    np.testing.assert_array_equal(scores["estimator"][0].predict(X), by_hand.predict(X))
+
+
+# Values that are not known ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "lm"])
+def test_a_value_that_is_not_known_drops_out(optimizer, X):
+    Y, D = function(X), slopes(X)
+    gaps = Y.copy()
+    gaps[::2, 0] = gaps[1::4, 1] = np.nan
+    model = quick(optimizer=optimizer, lr="auto", max_epochs=3, normalize_y=False)
+    model.fit(X, gaps, derivatives=D)
+    assert np.isfinite(model.predict(X)).all()
+    loss = np.nansum((model.predict(X) - gaps) ** 2) / 40
+    if optimizer == "lm":  # whose losses are those where it ended
+        assert model.history_[-1, "train_data_loss"] == pytest.approx(loss, rel=1e-9)
+
+
+def test_one_value_and_all_gradients_make_the_function(X, y, D):
+    gaps = np.full(40, np.nan)
+    gaps[3] = y[3]
+    model = TangentPropRegressor(random_state=0).fit(X, gaps, derivatives=D)
+    assert np.abs(model.predict(X) - y).max() < 0.01 * np.ptp(y)
+
+
+def test_unknown_values_do_not_move_the_scale(X, y, D):
+    gaps = y.copy()
+    gaps[30:] = np.nan
+    model = quick(max_epochs=1).fit(X, gaps, derivatives=D)
+    assert model._y_mean == pytest.approx(y[:30].mean())
+    assert model._y_scale == pytest.approx(y[:30].std())
+
+
+def test_values_that_must_be_known(X, y, D):
+    with pytest.raises(ValueError, match="y contains NaN"):
+        quick().fit(X, np.where(X[:, 0] > 0, np.nan, y))
+    with pytest.raises(ValueError, match="y is NaN for every sample"):
+        quick().fit(X, np.full(40, np.nan), derivatives=D)
+    gaps, unknown = y.copy(), D.copy()
+    gaps[7], unknown[7] = np.nan, np.nan
+    with pytest.raises(ValueError, match="NaN for sample 7"):
+        quick().fit(X, gaps, derivatives=unknown)
+    with pytest.raises(ValueError, match="infinity"):
+        quick().fit(X, np.where(X[:, 0] > 0, np.inf, y), derivatives=D)
+
+
+# Both in one pass ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preprocessor", [None, StandardScaler()])
+@pytest.mark.parametrize("sizes", [(8,), (8, 6), ()])
+def test_values_and_jacobian_in_one_pass(sizes, preprocessor, X):
+    for Y, D in ((function(X), slopes(X)), (function(X)[:, 0], slopes(X)[:, :, 0])):
+        model = quick(hidden_layer_sizes=sizes, preprocessor=preprocessor, max_epochs=3)
+        model.fit(X, Y, derivatives=D)
+        y, J = model.predict(X[:7], return_jacobian=True)
+        np.testing.assert_allclose(y, model.predict(X[:7]), rtol=1e-12)
+        V = FeatureTangents()
+        expected = model.directional_derivative(X[:7], V).swapaxes(1, 2)
+        np.testing.assert_allclose(J, expected, rtol=1e-9, atol=1e-12)
+        np.testing.assert_array_equal(J, model.jacobian(X[:7]))
+
+
+def test_samples_are_checked_whatever_their_form(X, y, D):
+    model = quick(max_epochs=1).fit(X, y, derivatives=D)
+    expected = model.predict(X)
+    for same in (X.tolist(), np.asfortranarray(X), X[::-1][::-1]):
+        np.testing.assert_array_equal(model.predict(same), expected)
+    with pytest.raises(ValueError, match="NaN"):
+        model.predict(np.where(X > 0.9, np.nan, X), return_jacobian=True)
+    with pytest.raises(ValueError, match="2 features"):
+        model.predict(X[:, :1], return_jacobian=True)

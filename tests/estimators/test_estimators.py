@@ -1,12 +1,14 @@
 """What both estimators share: data, tangents, modules, training, stopping."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.preprocessing import FunctionTransformer
 from skorch.callbacks import Callback
 from torch import nn
@@ -280,3 +282,67 @@ def test_interrupting_keeps_the_model(estimator, X, three_labels):
 def test_diverging_says_so(estimator, X, three_labels):
     with pytest.raises(ValueError, match="Training diverged: the loss is .*smaller lr"):
         quick(estimator, optimizer="sgd", lr=1e200, max_epochs=20).fit(X * 1e3, three_labels)
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", [int, bool, np.uint8, np.float16, object])
+def test_tangents_of_any_number_kind(estimator, dtype, X, three_labels):
+    V = np.tile(np.eye(4)[[0, 2]], (60, 1, 1))
+    floats = quick(estimator).fit(X, three_labels, tangents=V)
+    others = quick(estimator).fit(X, three_labels, tangents=V.astype(dtype))
+    called = quick(estimator, lambda X: V[: len(X)].astype(dtype)).fit(X, three_labels)
+    for model in (others, called):
+        np.testing.assert_array_equal(model.predict(X), floats.predict(X))
+        np.testing.assert_array_equal(
+            model.directional_derivative(X, V.astype(dtype)), floats.directional_derivative(X, V)
+        )
+    assert others.penalty_curve_ == floats.penalty_curve_
+
+
+def odd_arrays(X):
+    read_only = X.copy()
+    read_only.flags.writeable = False
+    wide = np.zeros((len(X), 2 * X.shape[1]))
+    wide[:, ::2] = X
+    return {
+        "fortran": np.asfortranarray(X),
+        "strided": wide[:, ::2],
+        "reversed": X[::-1][::-1],
+        "read only": read_only,
+        "list": X.tolist(),
+        "object": X.astype(object),
+        "frame": pd.DataFrame(X),
+        "big endian": X.astype(">f8"),
+        "masked": np.ma.array(X),
+    }
+
+
+@BOTH
+@pytest.mark.parametrize("kind", odd_arrays(np.zeros((2, 2))))
+def test_odd_arrays_are_plain_ones(estimator, kind, X, three_labels):
+    odd, V = odd_arrays(X)[kind], np.asarray(FeatureTangents()(X))
+    weight = np.linspace(1, 2, 60)
+    odd_weight = odd_arrays(weight[:, None])[kind]
+    odd_weight = np.asarray(odd_weight)[:, 0]
+    plain = quick(estimator, batch_size=25).fit(X, three_labels, weight, tangents=V)
+    model = quick(estimator, batch_size=25)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(odd, three_labels, odd_weight, tangents=V)
+        for answer in ("predict", "jacobian"):
+            given, expected = getattr(model, answer)(odd), getattr(plain, answer)(X)
+            np.testing.assert_allclose(given, expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("container", [sparse.csr_matrix, sparse.csc_matrix, sparse.coo_array])
+def test_sparse_labels(container, X):
+    Y = (X[:, :3] > 0).astype(int)
+    dense = quick(TangentPropClassifier, FeatureTangents()).fit(X, Y)
+    model = quick(TangentPropClassifier, FeatureTangents()).fit(X, container(Y))
+    np.testing.assert_array_equal(model.predict_proba(X), dense.predict_proba(X))
+    assert sparse.issparse(model.predict(X))
+    np.testing.assert_array_equal(model.predict(X).toarray(), dense.predict(X))
+    assert model.score(X, container(Y)) == dense.score(X, Y)
+    once = quick(TangentPropClassifier).partial_fit(X, container(Y), classes=[0, 1, 2])
+    assert once.predict(X).shape == (60, 3)

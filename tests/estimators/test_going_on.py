@@ -80,7 +80,7 @@ def test_equal_values_go_on(estimator, X, three_labels):
 def test_warm_start_wants_the_same_classes(X, three_labels):
     model = quick(TangentPropClassifier, warm_start=True).fit(X, three_labels)
     for y in (three_labels.clip(0, 1), three_labels + 1, np.r_[3, three_labels[1:]]):
-        with pytest.raises(ValueError, match=r"all that the last fit saw, \[0 1 2\]"):
+        with pytest.raises(ValueError, match=r"warm_start needs those of the last fit, \[0 1 2\]"):
             model.fit(X, y)
     assert model.fit(X, three_labels).n_iter_ == 6
 
@@ -129,6 +129,6 @@ def test_partial_fit_is_there_only_where_it_works(estimator, X, three_labels):
 def test_partial_fit_is_not_there_for_balanced_classes_nor_after_lbfgs(X, target):
     assert not hasattr(quick(TangentPropClassifier, class_weight="balanced"), "partial_fit")
     assert hasattr(quick(TangentPropClassifier, class_weight={0: 1.0}), "partial_fit")
-    model = TangentPropRegressor(FeatureTangents())
+    model = TangentPropRegressor(FeatureTangents(), tol=1e9)
     assert hasattr(model, "partial_fit")
     assert not hasattr(model.fit(X[:9], target[:9]), "partial_fit")

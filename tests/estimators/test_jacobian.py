@@ -305,3 +305,16 @@ def test_log_probabilities_are_those_that_are_differentiated(X):
     for kind, log in (("multiclass", lambda z: log_softmax(z, axis=1)), ("multilabel", log_expit)):
         model = quick(TangentPropClassifier).fit(X, classes(kind, X))
         np.testing.assert_allclose(model.predict_log_proba(X), log(model.decision_function(X)))
+
+
+def test_more_features_than_are_pushed_forward_at_once(monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3, 40)) * rng.uniform(1, 2, size=40)
+    model = TangentPropRegressor(
+        preprocessor=StandardScaler(), hidden_layer_sizes=(2,), max_epochs=1, random_state=0
+    )
+    model.fit(X, X[:, 0])
+    whole = model.jacobian(X)
+    for numbers in (1, 50, 1600, 2000):  # a direction of one sample, and up to all of one and more
+        monkeypatch.setattr("sktangent.estimators.input_map._PUSHED_AT_ONCE", numbers)
+        np.testing.assert_allclose(model.jacobian(X), whole, rtol=1e-12)

@@ -199,6 +199,37 @@ def test_tangents_that_are_kept_are_not_held_twice(X, y):
     assert peak < 1.5 * 3 * X.nbytes
 
 
+ORDERS = {
+    "C": np.array,
+    "F": np.asfortranarray,
+    "samples innermost": lambda V: np.array(V.transpose(1, 2, 0)).transpose(2, 0, 1),
+    "reversed": lambda V: np.array(V[::-1, ::-1, ::-1])[::-1, ::-1, ::-1],
+    "sliced": lambda V: np.repeat(V, 2, axis=2)[:, :, ::2],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("as_callable", [False, True], ids=["array", "callable"])
+@pytest.mark.parametrize("weight", [None, np.r_[0.0, np.ones(N_SAMPLES - 1)]], ids=["all", "some"])
+def test_what_is_kept_is_in_c_order(X, y, order, as_callable, weight):
+    def tangents(X):
+        return np.stack([np.roll(X, shift, axis=1) for shift in range(3)], axis=1)
+
+    X, seen = X[:, :10], Seen()
+    expected = quick(max_epochs=1).fit(X, y, weight, tangents=tangents).predict(X)
+    given = (lambda X: ORDERS[order](tangents(X))) if as_callable else ORDERS[order](tangents(X))
+    model = quick(max_epochs=1, callbacks=[("seen", seen)])
+    model.fit(np.asfortranarray(X), y, weight, tangents=given)
+    assert all(seen.X[name].flags.c_contiguous for name in ("x", "tangents"))
+    np.testing.assert_array_equal(model.predict(X), expected)
+
+
+def test_an_array_in_c_order_is_not_copied(X, y):
+    V, seen = np.stack([X, X**2], axis=1), Seen()
+    quick(max_epochs=1, callbacks=[("seen", seen)]).fit(X, y, tangents=V)
+    assert np.shares_memory(seen.X["tangents"], V)
+
+
 def test_an_array_that_repeats_its_tangents_stays_a_view(X, y):
     V = np.broadcast_to(np.eye(N_FEATURES), (N_SAMPLES, N_FEATURES, N_FEATURES))
     weight = np.r_[0.0, np.ones(N_SAMPLES - 1)]

@@ -224,3 +224,17 @@ def test_subclasses_of_the_estimators_clone_and_fit(X, target):
     assert wider.fit(X, target).n_iter_ == 2
     with pytest.raises(TypeError, match="'lrr'.*'lr'"):
         Wider(lrr=0.5).fit(X, target)
+
+
+def test_options_of_the_compiler_reach_skorch(X, target):
+    search = GridSearchCV(
+        quick(TangentPropRegressor, FeatureTangents(), compile__dynamic=True),
+        {"compile__fullgraph": [False]},
+        cv=2,
+        error_score="raise",
+    )
+    best = search.fit(X, target).best_estimator_
+    best.set_params(compile__backend="eager").fit(X, target)
+    expected = {"dynamic": True, "fullgraph": False, "backend": "eager"}
+    assert best.net_.get_params_for("compile") == expected
+    assert clone(best).get_params()["compile__backend"] == "eager"

@@ -231,7 +231,7 @@ def test_partial_fit_after_a_small_first_chunk_takes_full_batches(X, target):
 def test_partial_fit_does_not_stop_early(X, target):
     with pytest.raises(AttributeError) as caught:
         quick(TangentPropRegressor, early_stopping=True).partial_fit(X, target)
-    assert "partial_fit does not go with early_stopping=True" in str(caught.value.__cause__)
+    assert "partial_fit does not support early_stopping=True" in str(caught.value.__cause__)
 
 
 def test_a_warm_start_follows_changed_parameters(X, target):
@@ -419,3 +419,31 @@ def test_a_compiled_fit_predicts_the_same(X, target):
     np.testing.assert_allclose(compiled.predict(X), plain.predict(X), rtol=1e-6, atol=1e-8)
     compiled.set_params(warm_start=True, compile=False).fit(X, target)
     assert not compiled.net_.compile
+
+
+@BOTH
+def test_patience_may_be_infinite(estimator, X, three_labels):
+    model = quick(estimator, tol=1e9, n_iter_no_change=np.inf, max_epochs=400)
+    assert model.fit(X, three_labels).n_iter_ == 400
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"lr": 0.01},
+        {"max_epochs": 4},
+        {"batch_size": 9},
+        {"n_iter_no_change": 5},
+        {"early_stopping": True, "max_epochs": 4},
+        {"optimizer__eps": 1e-7},
+        {"iterator_train__shuffle": False},
+    ],
+)
+def test_what_is_said_of_adam_keeps_adam(params, X, target):
+    def optimizer(**params):
+        limits = {"tol": 1e9, "random_state": 0}
+        model = TangentPropRegressor(FeatureTangents(), **limits, **params)
+        return type(model.fit(X[:12], target[:12]).net_.optimizer_)
+
+    assert optimizer(**params) is torch.optim.Adam
+    assert optimizer() is not torch.optim.Adam

@@ -2,8 +2,10 @@
 
 import contextlib
 import copy
+import math
 from unittest import mock
 
+import pytest
 import torch
 
 from sktangent.propagation import propagate
@@ -22,7 +24,13 @@ def double_backward(module, x, tangents):
         return y, y.new_zeros(x.shape[0], tangents.shape[1], *y.shape[1:])
     columns = [
         torch.autograd.grad(
-            vjp, v, tangents[:, t], create_graph=True, allow_unused=True, materialize_grads=True
+            vjp,
+            v,
+            tangents[:, t],
+            create_graph=True,
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
         )[0]
         for t in range(tangents.shape[1])
     ]
@@ -61,6 +69,33 @@ def assert_propagates(module, x, tangents, rtol=1e-10, reference=None, seed=0):
         assert torch.isfinite(expected).all(), f"{name}: the reference is not finite"
         error = (actual - expected).abs().max().item() / scale if expected.numel() else 0.0
         assert error <= rtol, f"{name}: relative error {error:.2e}"
+
+
+def assert_propagates_or_refuses(module, x, tangents, *, name, **kwargs):
+    """Check the same where this torch can differentiate the module twice, else what is refused."""
+    if differentiates_twice(module, x, tangents):
+        assert_propagates(module, x, tangents, **kwargs)
+    else:
+        with pytest.raises(NotImplementedError, match=name):
+            propagate(_double(module), x.double(), tangents.double())
+
+
+def differentiates_twice(module, x, tangents):
+    """Ask torch itself."""
+    try:
+        _evaluate(double_backward, _double(copy.deepcopy(module)), x, tangents, seed=0)
+    except RuntimeError as error:
+        assert "is not implemented" in str(error), error
+        return False
+    return True
+
+
+def as_matrix(function, *shape):
+    """Write a linear function of each sample as a matrix, which any torch differentiates twice."""
+    n_inputs = math.prod(shape[1:])
+    basis = torch.eye(n_inputs, dtype=torch.float64).view(-1, 1, *shape[1:]).expand(-1, *shape)
+    columns = torch.stack([function(vector) for vector in basis], dim=-1)
+    return lambda x: (columns.flatten(1, -2) @ x.flatten(1).unsqueeze(-1)).view(columns.shape[:-1])
 
 
 def _double(module):

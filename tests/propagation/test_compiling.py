@@ -5,9 +5,10 @@ import warnings
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from sktangent._speed import products
+from sktangent._speed import products, shortcuts
 from sktangent.propagation import propagate
 from sktangent.propagation.compiling import CompiledPropagation
 
@@ -36,7 +37,8 @@ def assert_same(module, x, tangents, **kwargs):
 
 @pytest.fixture(autouse=True)
 def _fresh(seeded):
-    yield
+    with shortcuts(True):
+        yield
     torch.compiler.reset()
 
 
@@ -81,6 +83,99 @@ def test_weights_normalized_by_a_power_iteration():
         nn.utils.parametrizations.spectral_norm(nn.Linear(3, 4)),
         torch.randn(5, 3),
         torch.randn(5, 2, 3),
+    )
+
+
+class Hidden(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.layer, self.function = nn.Linear(3, 4), function
+
+    def forward(self, x):
+        return self.function(self.layer(x))
+
+
+def hard_gumbel(h):
+    """Detach within a function that torch wrote in Python."""
+    soft = F.softmax(h, 1)
+    return F.gumbel_softmax(h, hard=True) * soft
+
+
+def positive(h):
+    return torch.eye(4) + h[:, :, None] * h[:, None, :]
+
+
+PARTS = {
+    "detached": lambda h: h * h.detach().sin(),
+    "data": lambda h: h * h.data,
+    "straight through": lambda h: h + (h.round() - h).detach(),
+    "detached by torch": hard_gumbel,
+    "double precision": lambda h: h.double() * h.double().detach(),
+    "a view as it is": lambda h: h.view_as(h) * h.expand_as(h) * h.real,
+    # differentiated by autograd, from results that it saves
+    "cholesky": lambda h: torch.linalg.cholesky(positive(h))[:, 3],
+    "inverse": lambda h: torch.linalg.inv(positive(h))[:, 3],
+    "bessel": torch.special.i0e,
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_what_is_detached_and_what_is_saved(name):
+    module, data = Hidden(PARTS[name]), (torch.randn(5, 3), torch.randn(5, 2, 3))
+    compiled = CompiledPropagation(module, backend="aot_eager")
+    ways = (compiled, compiled, lambda x, t: propagate(module, x, t))
+    found = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        for way in ways:
+            torch.manual_seed(1)
+            found.append(gradients(way, module, *data))
+    torch.testing.assert_close(found[1], found[2])
+    if name != "detached by torch":  # recording draws numbers of its own
+        torch.testing.assert_close(found[0], found[2])
+
+
+def overwrite(h):
+    h = h * 2
+    with torch.no_grad():
+        h.clamp_(-1, 1)
+    return h * h
+
+
+class Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 1
+
+    @staticmethod
+    def backward(ctx, grad):
+        return 2 * grad
+
+
+class Custom(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.layer, self.function = nn.LayerNorm(3), function
+
+    def forward(self, x):
+        return self.layer(x) * self.function(self.layer.weight)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Hidden(overwrite), "changes by clamp_"),
+        (lambda: Custom(Doubled.apply), "custom torch.autograd.Function"),
+        (lambda: Custom(lambda w: w.clone().detach_()), "detaches in place"),
+    ],
+)
+def test_what_a_recording_cannot_follow_runs_uncompiled(build, message):
+    module, data = build(), (torch.randn(5, 3), torch.randn(5, 2, 3))
+    compiled = CompiledPropagation(module, backend="aot_eager")
+    with pytest.warns(UserWarning, match=message):
+        found = gradients(compiled, module, *data)
+    torch.testing.assert_close(
+        found, gradients(lambda x, t: propagate(module, x, t), module, *data)
     )
 
 

@@ -142,6 +142,27 @@ def test_in_place_functions_reach_bases_and_views(forward):
     assert_propagates(forward, *samples(5, 4))
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x + 1,
+        lambda x: 1 + x,
+        lambda x: x - torch.ones(4, dtype=x.dtype),
+        lambda x: torch.add(torch.ones(5, 4, dtype=x.dtype), x),
+        lambda x: torch.fmod(x, 100.0),
+        lambda x: torch.remainder(x, 100.0),
+    ],
+)
+def test_a_sum_does_not_share_its_tangents(function):
+    def forward(x):
+        h = function(x)
+        v = h[:, :2]
+        v.mul_(2)
+        return x * h
+
+    assert_propagates(forward, *samples(5, 4))
+
+
 def test_in_place_functions_leave_the_caller_alone():
     x, tangents = samples(5, 4, n_tangents=1)
     kept = x.clone(), tangents.clone()

@@ -157,10 +157,119 @@ class Reverse(torch.autograd.Function):
         return -grad
 
 
-def test_a_custom_autograd_function_is_refused_by_name():
-    for context in (contextlib.nullcontext(), torch.no_grad()):
-        with context, pytest.raises(TypeError, match="autograd.Function Reverse"):
-            propagate(lambda x: Reverse.apply(x * 2), *samples(5, 4))
+class Inner(Reverse):
+    """Inherits both ways."""
+
+
+class Returned(Reverse):
+    """Calls no function at all."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x
+
+
+class Rounded(Reverse):
+    @staticmethod
+    def forward(ctx, x):
+        return torch.round(x)
+
+
+class Recorded(Reverse):
+    """Computes with gradients enabled, as functions do that find them for themselves."""
+
+    @staticmethod
+    def forward(ctx, x):
+        with torch.enable_grad():
+            return torch.tanh(x)
+
+
+class Apart(torch.autograd.Function):
+    """In the style that torch.func wants."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return torch.exp(x)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return 2 * grad * ctx.saved_tensors[0]
+
+
+class Known(Reverse):
+    """States its derivative in forward mode."""
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        return -tangent
+
+
+class Outer(Reverse):
+    @staticmethod
+    def forward(ctx, x):
+        return Rounded.apply(x)
+
+
+class Listing(Reverse):
+    @staticmethod
+    def forward(ctx, pair):
+        return pair[0] + pair[1]
+
+
+CUSTOM = {
+    "plain": (Reverse.apply, "Reverse"),
+    "inherited": (Inner.apply, "Inner"),
+    "straight through": (Rounded.apply, "Rounded"),
+    "an input as it is": (Returned.apply, "that returns its input"),
+    "gradients enabled": (Recorded.apply, "Recorded"),
+    "a context set up apart": (Apart.apply, "Apart"),
+    "forward mode": (Known.apply, "Known"),
+    "one in the other": (Outer.apply, "Rounded"),
+    "inside a tuple": (lambda x: Listing.apply((x, x)), "Listing"),
+    "through an alias": (getattr(Reverse, "app" + "ly"), "Reverse"),
+    "reentrant checkpoint": (
+        lambda x: checkpoint(torch.tanh, x, use_reentrant=True),
+        "CheckpointFunction",
+    ),
+}
+
+
+@pytest.mark.parametrize("inside", [lambda y: y, torch.tanh, lambda y: y.sum(1, keepdim=True)])
+@pytest.mark.parametrize(("apply", "name"), CUSTOM.values(), ids=CUSTOM)
+def test_a_custom_autograd_function_is_refused_by_name(apply, name, inside):
+    for context in (contextlib.nullcontext(), torch.no_grad(), torch.inference_mode()):
+        with context, pytest.raises(TypeError, match=f"autograd.Function {name},"):
+            propagate(lambda x: inside(apply(x * 2)), *samples(5, 4))
+
+
+def test_a_custom_autograd_function_called_by_keyword_is_refused():
+    with pytest.raises(TypeError, match="Apart|keyword"):
+        propagate(lambda x: Apart.apply(x=x), *samples(5, 4))
+
+
+def test_a_custom_autograd_function_of_weights_alone_is_followed():
+    class Quantized(nn.Linear):
+        def forward(self, x):
+            return F.linear(x, Rounded.apply(4 * self.weight) / 4, self.bias)
+
+    torch.manual_seed(0)
+    assert_propagates(Quantized(4, 3), *samples(5, 4))
+
+
+def test_inference_mode_within_a_module_is_constant():
+    def forward(x):
+        with torch.inference_mode():
+            scale = float(torch.tanh(x).abs().amax())
+        return x * scale
+
+    x, tangents = samples(5, 4)
+    torch.testing.assert_close(propagate(forward, x, tangents)[1], tangents * x.abs().max().tanh())
 
 
 def test_propagate_inside_a_custom_autograd_function():
@@ -268,14 +377,6 @@ def hooked():
 def test_modules_with_parts_of_their_own(build):
     module = build()
     assert_propagates(module, *samples(5, 4), reference=with_norms_written_out(module))
-
-
-def test_reentrant_checkpoint_is_refused():
-    def forward(x):
-        return checkpoint(torch.tanh, x, use_reentrant=True)
-
-    with pytest.raises(TypeError, match="CheckpointFunction"):
-        propagate(forward, *samples(5, 4))
 
 
 def test_pruned_weights():

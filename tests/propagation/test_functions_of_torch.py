@@ -25,6 +25,12 @@ EXCEPTIONS = {
     "native_layer_norm": REFUSED,
     # chunks without a reduction are written with out=, which torch cannot differentiate
     "nn.functional.linear_cross_entropy.chunked_none": REFUSED,
+    # torch adds up in the second derivative what the function overwrites
+    "as_strided_scatter": REFUSED,
+    # batch statistics are constants to the tangents, which they are not to autograd
+    "native_batch_norm": REFUSED,
+    "_native_batch_norm_legit": REFUSED,
+    "_batch_norm_with_update": REFUSED,
     # in place: other views of the same memory would have to survive
     "as_strided": REFUSED,
     # tangents are strided tensors
@@ -45,8 +51,13 @@ EXCEPTIONS = {
     "masked.logaddexp": REFERENCE_IS_NOT_FINITE,
 }
 
+# The same for other versions of torch than the pinned one, whose derivatives are not as good.
+EXCEPTIONS_ELSEWHERE = {
+    "nn.functional.pdist": REFERENCE_IS_NOT_FINITE,
+}
 
-def is_stale_checked():
+
+def is_pinned():
     """Tell whether this torch is the one that every exception must still apply to."""
     constraints = Path(__file__).parents[2] / ".ci" / "constraints.txt"
     (pinned,) = (line for line in constraints.read_text().split() if line.startswith("torch=="))
@@ -237,6 +248,8 @@ def test_functions_are_right_or_refused(op):
     }
     exception = EXCEPTIONS.get(full_name(op))
     assert outcomes, "no sample has inputs"
-    assert outcomes <= {None, exception}
-    if is_stale_checked():
+    if is_pinned():
         assert exception in outcomes
+        assert outcomes <= {None, exception}
+    else:
+        assert outcomes <= {None, exception, EXCEPTIONS_ELSEWHERE.get(full_name(op))}

@@ -3,7 +3,7 @@ import torch
 
 from sktangent.propagation import propagate
 from tests.propagation.cases import check
-from tests.propagation.reference import samples
+from tests.propagation.reference import assert_propagates, samples
 
 ones = torch.ones(4, 2, 3, dtype=torch.float64)
 
@@ -83,3 +83,12 @@ def test_writing_into_the_whole_shows_in_its_pieces():
     y, dy = propagate(function, x, tangents)
     assert torch.allclose(y, x[:, 0] ** 3)
     assert torch.allclose(dy, 3 * x[:, :1] ** 2 * tangents[..., 0])
+
+
+def test_unsafe_parts_may_be_changed_in_place():
+    def function(x):
+        a, b = torch.unsafe_chunk(x * 1.5, 2, 1)
+        c, d = torch.unsafe_split(x * 2, 2, 1)
+        return a.sigmoid_() * b.mul_(2) + c.tanh_() * d
+
+    assert_propagates(function, *samples(3, 4))

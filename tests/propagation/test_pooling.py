@@ -83,8 +83,13 @@ def test_adaptive_pooling(n_axes):
     check(lambda x: pool(x)[0], *SHAPES[n_axes])
 
 
+# to old torches an infinite power is a number like others, which leaves a one
+_IS_MAXIMUM = F.lp_pool1d(torch.tensor([[1.0, 3.0]]), math.inf, 2).item() == 3.0
+INFINITE = [math.inf, -math.inf] if _IS_MAXIMUM else []
+
+
 @axes
-@pytest.mark.parametrize("power", [2, 3.0, 1, math.inf, -math.inf])
+@pytest.mark.parametrize("power", [2, 3.0, 1, *INFINITE])
 def test_power_mean_pooling(n_axes, power):
     pool = getattr(nn, f"LPPool{n_axes}d")
     positive = nn.Softplus()

@@ -130,3 +130,49 @@ def test_writing_through_a_view_changes_its_source():
         return h
 
     assert_propagates(function, *samples(3, 4))
+
+
+TAKEN_APART = {
+    "hsplit": lambda x: torch.hsplit(x, 2),
+    "hsplit places": lambda x: x.hsplit([1]),
+    "hsplit of a vector": lambda x: torch.hsplit(x[0, 0], 2),
+    "vsplit": lambda x: torch.vsplit(x, 2),
+    "dsplit": lambda x: torch.dsplit(x, sections=2),
+    "positive": lambda x: (torch.positive(x),),
+    "plus": lambda x: (+x,),
+    "real": lambda x: (torch.real(x),),
+    "conj": lambda x: (x.conj(),),
+    "resolve_conj": lambda x: (x.resolve_conj(),),
+    "dropout of nothing": lambda x: (torch.nn.functional.dropout(x, 0.0, True),),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN_APART)
+def test_writing_into_a_part_changes_the_whole(name):
+    def function(x):
+        h = x * 1.5
+        TAKEN_APART[name](h)[0].mul_(3)
+        return h
+
+    assert_propagates(function, *samples(4, 2, 4))
+
+
+def test_views_without_a_rule_are_not_written_through_unseen():
+    def function(x):
+        h = x * 1.5
+        part = torch.as_strided(h, (2,), (1,))
+        h.mul_(3)
+        return h.sum() * part
+
+    with pytest.raises(RuntimeError, match="holds a view"):
+        propagate(function, *samples(3, 4))
+
+
+def test_samples_without_axes():
+    def function(x):
+        one = x[0, 0]
+        parts = [one.sum(0), one.amax(0), one.cumsum(0), one.transpose(0, 0)]
+        parts += [one.logsumexp(0), one.gather(0, torch.tensor(0)), one.unfold(0, 1, 1)[0]]
+        return torch.stack(parts) ** 2
+
+    assert_propagates(function, *samples(3, 4))

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from sktangent import _torch
 from sktangent._speed import products
 from sktangent._speed.products import linear
 from sktangent.propagation import propagate
@@ -261,7 +262,7 @@ def test_a_copy_of_the_rows_must_be_repaid(calls, monkeypatch):
     ],
 )
 def test_on_which_processors_onednn_is_faster(monkeypatch, processor, expected):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: processor)
+    monkeypatch.setattr(_torch, "processor", lambda: processor)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
     assert products._has_faster_onednn.__wrapped__() is expected

@@ -6,7 +6,8 @@ import torch
 from skorch.dataset import Dataset
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from sktangent.training.batches import TensorBatches, make_batches
+from sktangent._randomness import seeded
+from sktangent.training.batches import ComputedRows, TensorBatches, make_batches
 
 X = np.arange(22.0, dtype=np.float32).reshape(11, 2)
 Y = np.arange(11)
@@ -126,3 +127,45 @@ def test_wrong_arguments():
         TensorBatches(X, Y[:10])
     with pytest.raises(ValueError, match="batch_size must be positive, got 0"):
         TensorBatches(X, Y, 0)
+
+
+WANTED = np.where(TANGENTS[..., :1] % 5 == 0, np.nan, TANGENTS[..., :1])
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("extra", [{}, {"derivatives": WANTED}], ids=["zero", "wanted"])
+@pytest.mark.parametrize("n_projections", [1, 2, 3])
+def test_projected_tangents_are_those_drawn_whether_kept_or_computed(
+    shuffle, extra, n_projections, monkeypatch
+):
+    monkeypatch.setattr("sktangent.training.batches._PROJECTED_AT_ONCE", 3)
+    arrays = {"tangents": TANGENTS, **extra}
+    computed = ComputedRows(lambda rows: {k: part[rows] for k, part in arrays.items()}, 11)
+    passes = []
+    for parts in (arrays, {"tangents": computed}):
+        generator = torch.Generator().manual_seed(0)
+        with seeded(0, torch.device("cpu")):
+            batches = TensorBatches(
+                {"x": X, **parts}, Y, 4, shuffle, generator, n_projections=n_projections
+            )
+            passes.append([list(batches), list(batches)])
+    torch.testing.assert_close(*passes, equal_nan=True)
+    first, second = passes[0]
+    for samples, y in first:
+        assert samples["tangents"].shape == (len(y), n_projections, 2)
+        if n_projections == 1 and not extra:  # signs are what differs from sample to sample
+            odd = torch.as_tensor(TANGENTS)[y].diff(dim=2)
+            sums = samples["tangents"].diff(dim=2)[:, 0]
+            assert set((sums / odd[:, 0]).flatten().tolist()) <= {-3.0, -1.0, 1.0, 3.0}
+    if n_projections < 3:
+        signs = [torch.cat([X["tangents"] for X, _ in each]) for each in (first, second)]
+        assert not torch.equal(*signs)
+
+
+def test_projecting_reads_any_order():
+    tangents = np.asfortranarray(np.random.default_rng(0).normal(size=(11, 5, 2)))
+    passes = []
+    for given in (tangents, np.ascontiguousarray(tangents)):
+        with seeded(0, torch.device("cpu")):
+            passes.append(list(TensorBatches({"x": X, "tangents": given}, Y, 4, n_projections=2)))
+    torch.testing.assert_close(*passes)

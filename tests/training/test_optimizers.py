@@ -1,7 +1,8 @@
-"""The L-BFGS optimizer, alone and in the estimators, and when it is chosen."""
+"""The L-BFGS optimizer, alone and in the estimators, and when which optimizer is chosen."""
 
 import copy
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torch import nn
 
 from sktangent import TangentPropClassifier, TangentPropRegressor
 from sktangent.tangents import FeatureTangents
+from sktangent.training.levenberg_marquardt import LevenbergMarquardt
 from sktangent.training.optimizers import LBFGS
 
 BOTH = pytest.mark.parametrize("estimator", [TangentPropClassifier, TangentPropRegressor])
@@ -51,12 +53,9 @@ def least_squares(n_steps=1, **params):
     return weight.ravel(), bias, x.numpy(), y.numpy().ravel(), losses
 
 
-@pytest.mark.parametrize("dense_size", [0, 1000])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.7])
-def test_ridge_regression(weight_decay, dense_size):
-    weight, bias, x, y, losses = least_squares(
-        n_steps=3, weight_decay=weight_decay, dense_size=dense_size
-    )
+def test_ridge_regression(weight_decay):
+    weight, bias, x, y, losses = least_squares(n_steps=3, weight_decay=weight_decay)
     centered = x - x.mean(axis=0)
     expected = np.linalg.solve(
         centered.T @ centered / 30 + weight_decay * np.eye(3), centered.T @ (y - y.mean()) / 30
@@ -100,48 +99,25 @@ def minimize(function, start, n_steps=1, **params):
 
     for _ in range(n_steps):
         optimizer.step(closure)
-    return point.detach(), optimizer.state[point]
+    return point.detach()
 
 
 def rosenbrock(p):
     return (1 - p[0]) ** 2 + 100 * (p[1] - p[0] ** 2) ** 2
 
 
-@pytest.mark.parametrize("dense_size", [0, 1000])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-7), (torch.float32, 1e-2)])
-def test_a_curved_valley(dense_size, dtype, tolerance):
+def test_a_curved_valley(dtype, tolerance):
     start = torch.tensor([-1.2, 1.0], dtype=dtype)
     # in single precision the line search fails near the minimum, and starts over
-    found, _ = minimize(rosenbrock, start, n_steps=10, dense_size=dense_size)
+    found = minimize(rosenbrock, start, n_steps=10)
     assert found.dtype == dtype
     torch.testing.assert_close(found, torch.ones(2, dtype=dtype), rtol=0, atol=tolerance)
-
-
-def test_the_dense_matrix_becomes_the_inverse_hessian():
-    root = np.random.default_rng(0).normal(size=(4, 4))
-    hessian = torch.tensor(root @ root.T + np.eye(4))
-    start = torch.tensor([1.0, -2.0, 3.0, 0.5]).double()
-    found, state = minimize(lambda p: p @ hessian @ p / 2, start, n_steps=2)
-    torch.testing.assert_close(found, torch.zeros(4).double(), rtol=0, atol=1e-8)
-    torch.testing.assert_close(state["inverse_hessian"], hessian.inverse(), rtol=0.05, atol=0.01)
-
-
-def test_a_loss_that_grows_beyond_all_bounds_is_not_stepped_into():
-    found, _ = minimize(
-        lambda p: torch.exp(40 * p).sum() - p.sum(), torch.tensor([0.5]), n_steps=20
-    )
-    assert found.item() == pytest.approx(np.log(1 / 40) / 40, abs=1e-3)
 
 
 def test_wrong_weight_decay():
     with pytest.raises(ValueError, match="weight_decay must be >= 0, got -1"):
         least_squares(weight_decay=-1)
-
-
-def test_one_iteration_at_a_time_is_the_same(X, target):
-    once = quick(max_epochs=2, tol=0, optimizer__max_iter=10).fit(X, target)
-    slowly = quick(max_epochs=20, tol=0, optimizer__max_iter=1).fit(X, target)
-    np.testing.assert_allclose(once.predict(X), slowly.predict(X), rtol=1e-6, atol=1e-6)
 
 
 @BOTH
@@ -157,7 +133,7 @@ def test_the_same_seed_the_same_model(estimator, X, three_labels):
 def test_five_points_become_a_staircase_by_default():
     X = np.linspace(0, 1, 5)[:, None]
     model = TangentPropRegressor(FeatureTangents(), random_state=0).fit(X, X.ravel())
-    assert type(model.net_.optimizer_) is LBFGS
+    assert type(model.net_.optimizer_) is LevenbergMarquardt
     assert np.abs(model.directional_derivative(X)).max() <= 0.05
     assert np.abs(model.predict(X) - X.ravel()).max() <= 0.02
 
@@ -190,28 +166,23 @@ def test_early_stopping_restores_the_best(X, target):
     assert error == pytest.approx(min(losses), rel=1e-9)
 
 
+@pytest.mark.parametrize("optimizer", ["lbfgs", "lm"])
 @BOTH
-def test_it_does_not_go_with_partial_fit(estimator, X, three_labels):
-    kwargs = {"classes": [0, 1, 2]} if estimator is TangentPropClassifier else {}
-    with pytest.raises(ValueError, match="needs all samples at once; for partial_fit"):
-        quick(estimator).partial_fit(X, three_labels, **kwargs)
-    with pytest.raises(ValueError, match="needs all samples at once; for partial_fit"):
-        quick(estimator).fit(X, three_labels).partial_fit(X, three_labels)
+def test_they_do_not_go_with_partial_fit(estimator, optimizer):
+    message = f"optimizer='{optimizer}' needs all samples at once; for partial_fit.*'adam'"
+    model = quick(estimator, optimizer=optimizer)
+    assert not hasattr(model, "partial_fit")
+    with pytest.raises(AttributeError, match="partial_fit") as caught:
+        model.partial_fit  # noqa: B018
+    assert re.search(message, str(caught.value.__cause__))
 
 
-def test_partial_fit_after_it_was_chosen(X, target):
-    model = quick(tangents=FeatureTangents(), optimizer="auto").fit(X[:9], target[:9])
-    before = model.predict(X)
-    with pytest.raises(ValueError, match="'adam' for example"):
-        model.partial_fit(X, target)
-    np.testing.assert_array_equal(model.predict(X), before)
-    assert (
-        quick(tangents=FeatureTangents(), optimizer="auto")
-        .partial_fit(X[:9], target[:9])
-        .partial_fit(X, target)
-        .n_iter_
-        == 2
-    )
+def test_partial_fit_after_one_was_chosen(X, target):
+    free = {"optimizer": "auto", "max_epochs": "auto"}
+    model = quick(tangents=FeatureTangents(), **free).fit(X[:9], target[:9])
+    assert not hasattr(model, "partial_fit")
+    first = quick(tangents=FeatureTangents(), **free).partial_fit(X[:9], target[:9])
+    assert first.partial_fit(X, target).n_iter_ == 2
 
 
 def test_it_needs_all_samples_in_a_batch(X, target):
@@ -242,19 +213,27 @@ def test_alpha_is_the_l2_weight_of_the_other_optimizers(X, target):
     assert small < 0.9 * large
 
 
+class StopAtOnce(Callback):
+    def on_epoch_begin(self, net, **kwargs):
+        if len(net.history) > 1:
+            raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize(
     ("n_samples", "params", "fit_params", "chosen"),
     [
-        (20, {}, {}, LBFGS),
+        (20, {}, {}, LevenbergMarquardt),
         (21, {}, {}, torch.optim.Adam),
         (20, {"tangents": None}, {}, torch.optim.Adam),
         (20, {"penalty_weight": 0}, {}, torch.optim.Adam),
-        (21, {}, {"derivatives": True}, LBFGS),
+        (21, {}, {"derivatives": True}, LevenbergMarquardt),
         (21, {"penalty_weight": 0.0}, {"derivatives": True}, torch.optim.Adam),
-        (21, {"tangents": lambda X: (X[:, None], X[:, :1])}, {}, LBFGS),
+        (21, {"tangents": lambda X: (X[:, None], X[:, :1])}, {}, LevenbergMarquardt),
         (21, {"tangents": FeatureTangents()}, {}, torch.optim.Adam),
-        (1000, {}, {"derivatives": True}, LBFGS),
-        (1001, {}, {"derivatives": True}, torch.optim.Adam),
+        (20, {"hidden_layer_sizes": (1000,)}, {"derivatives": True}, LevenbergMarquardt),
+        (2000, {"hidden_layer_sizes": (2000,)}, {"derivatives": True}, torch.optim.Adam),
+        (21, {"max_epochs": 1}, {"derivatives": True}, torch.optim.Adam),
+        (21, {"criterion": nn.SmoothL1Loss}, {"derivatives": True}, torch.optim.Adam),
         (20, {"batch_size": 20}, {}, torch.optim.Adam),
         (20, {"module": nn.Linear}, {}, torch.optim.Adam),
         (20, {"optimizer__betas": (0.5, 0.9)}, {}, torch.optim.Adam),
@@ -262,23 +241,21 @@ def test_alpha_is_the_l2_weight_of_the_other_optimizers(X, target):
         (20, {"optimizer": "adam"}, {}, torch.optim.Adam),
     ],
 )
-def test_when_it_is_chosen(n_samples, params, fit_params, chosen):
+def test_when_which_is_chosen(n_samples, params, fit_params, chosen):
     X = np.random.default_rng(0).normal(size=(n_samples, 2))
     given = {"derivatives": np.ones((n_samples, 2))} if fit_params else {}
-    settings = {"tangents": FeatureTangents(), "optimizer": "auto", "max_epochs": 1, **params}
-    model = quick(**settings).fit(X, X[:, 0], **given)
+    settings = {"tangents": FeatureTangents(), "optimizer": "auto", "max_epochs": "auto"}
+    model = quick(**{**settings, "callbacks": [StopAtOnce()], **params})
+    model.fit(X, X[:, 0], **given)
     assert type(model.net_.optimizer_) is chosen
 
 
-def test_it_is_not_chosen_for_classifiers_nor_when_validation_leaves_many(X, labels):
-    model = quick(TangentPropClassifier, FeatureTangents(), optimizer="auto").fit(
-        X[:10], labels[:10]
-    )
+def test_none_is_chosen_for_classifiers_nor_with_early_stopping(X, labels):
+    free = {"optimizer": "auto", "max_epochs": "auto", "callbacks": [StopAtOnce()]}
+    model = quick(TangentPropClassifier, FeatureTangents(), **free).fit(X[:10], labels[:10])
     assert type(model.net_.optimizer_) is torch.optim.Adam
-    model = quick(
-        tangents=FeatureTangents(), optimizer="auto", early_stopping=True, validation_fraction=0.5
-    )
-    assert type(model.fit(X[:40], X[:40, 0]).net_.optimizer_) is LBFGS  # 20 to train on
+    model = quick(tangents=FeatureTangents(), early_stopping=True, **free)
+    assert type(model.fit(X[:20], X[:20, 0]).net_.optimizer_) is torch.optim.Adam
 
 
 def test_a_rate_is_the_first_step_of_the_line_search(X, target):
@@ -321,7 +298,7 @@ def test_settings_of_the_optimizer(X, target):
     model = quick(optimizer__max_iter=3, optimizer__history_size=2, max_epochs=1).fit(X, target)
     optimizer = model.net_.optimizer_
     assert optimizer.param_groups[0]["history_size"] == 2
-    assert next(iter(optimizer.state.values()))["n_iter"] == 3
+    assert next(iter(optimizer.state.values()))["n_iter"] <= 3
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
@@ -343,10 +320,8 @@ def test_the_batch_size_of_the_iterator_is_seen(X, target):
 
 
 def test_a_warm_start_keeps_the_optimizer_and_follows_parameters(X, target):
-    model = quick(tangents=FeatureTangents(), optimizer="auto", warm_start=True).fit(
-        X[:10], target[:10]
-    )
-    model.set_params(alpha=30.0).fit(X, target)  # more samples than it is chosen for
+    model = quick(tangents=FeatureTangents(), warm_start=True).fit(X[:10], target[:10])
+    model.set_params(alpha=30.0).fit(X, target)
     optimizer = model.net_.optimizer_
     assert type(optimizer) is LBFGS
     (group,) = optimizer.param_groups

@@ -31,13 +31,15 @@ def _result(y: torch.Tensor, tangents: torch.Tensor) -> Dual:
 def _add(input, other, *, alpha=1):
     if is_dual(input):
         if not is_dual(other):
-            return _result(torch.add(input.primal, other, alpha=alpha), input.tangents)
+            # of its own, lest writing into views of the sum reach the tangents of the input
+            tangents = input.tangents.clone()
+            return _result(torch.add(input.primal, other, alpha=alpha), tangents)
         y = torch.add(input.primal, other.primal, alpha=alpha)
         a, b = lift(input.tangents, y.ndim), lift(other.tangents, y.ndim)
         return Dual(y, torch.add(a, b, alpha=alpha))
     if not is_dual(other):
         return NotImplemented
-    tangents = other.tangents if alpha == 1 else other.tangents * alpha
+    tangents = other.tangents * alpha
     if not isinstance(input, torch.Tensor):
         return _result(torch.mul(other.primal, alpha) + input, tangents)
     return _result(torch.add(input, other.primal, alpha=alpha), tangents)

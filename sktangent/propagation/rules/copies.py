@@ -99,6 +99,26 @@ def cuda(input, device=None, non_blocking=False, **kwargs):
     return to(input, torch.device(target), non_blocking=non_blocking, **kwargs)
 
 
+def _register_nothing_done(function) -> None:
+    """Register a function that gives real numbers back as they are."""
+
+    @register_linear(function)
+    def nothing_done(input):
+        return NotImplemented if input.dtype.is_complex else input
+
+
+for _function in (
+    torch.positive,
+    torch.Tensor.__pos__,
+    torch.real,
+    torch.conj,
+    torch.conj_physical,
+    torch.resolve_conj,
+    torch.resolve_neg,
+):
+    _register_nothing_done(_function)
+
+
 def _register_refused_layout(name: str) -> None:
     @register_rule(getattr(torch.Tensor, name))
     def refuse(*args, **kwargs) -> NoReturn:

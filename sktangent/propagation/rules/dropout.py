@@ -16,7 +16,7 @@ def _register_dropout(functional: Callable, *others: Callable) -> None:
 
     @register_linear(functional)
     def dropout(input, p=0.5, training=True, inplace=False):
-        if not training:
+        if not training or p == 0:
             return input
         mask = functional(torch.ones_like(input.primal), p, True)
         return _finish(input, Dual(input.primal * mask, input.tangents * mask), inplace)

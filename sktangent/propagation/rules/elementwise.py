@@ -81,7 +81,6 @@ _SLOPES = {
     "rad2deg": lambda x, y: 180 / math.pi,
     "frac": lambda x, y: 1,
     "neg": lambda x, y: -1,
-    "positive": lambda x, y: 1,
 }
 
 # the same functions under other names
@@ -134,7 +133,6 @@ def _register_slopes() -> None:
 
 
 _register_slopes()
-register_rule(torch.Tensor.__pos__)(_by_slope(torch.positive, _SLOPES["positive"]))
 
 
 @register_rule(torch.special.ndtr)

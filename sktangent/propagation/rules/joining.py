@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from sktangent.propagation.dual import Dual, constant, register_rule
@@ -82,6 +84,37 @@ def tensor_split(input, indices_or_sections=None, dim=0, **named):
     where = next(iter(named.values()), indices_or_sections)
     y = input.primal.tensor_split(where, dim)
     return _parts(input, y, input.tangents.tensor_split(where, shift(dim)))
+
+
+def _register_unsafe(function: Callable, safe: Callable) -> None:
+    """Register a function whose parts, or else the whole, are used once one changes in place."""
+
+    @register_linear(function)
+    def parts(input, *args, **kwargs):
+        return tuple(Dual(part.primal, part.tangents) for part in safe(input, *args, **kwargs))
+
+
+_register_unsafe(torch.unsafe_chunk, chunk)
+_register_unsafe(torch.unsafe_split, split)
+_register_unsafe(torch.unsafe_split_with_sizes, split)
+
+
+@register_linear(torch.hsplit)
+def hsplit(input, *where, **named):
+    """Take apart along the second axis, vectors along their only one."""
+    return tensor_split(input, *where, dim=0 if input.ndim == 1 else 1, **named)
+
+
+@register_linear(torch.vsplit)
+def vsplit(input, *where, **named):
+    """Take apart along the first axis."""
+    return tensor_split(input, *where, dim=0, **named)
+
+
+@register_linear(torch.dsplit)
+def dsplit(input, *where, **named):
+    """Take apart along the third axis."""
+    return tensor_split(input, *where, dim=2, **named)
 
 
 @register_linear(torch.unbind)

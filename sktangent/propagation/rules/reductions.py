@@ -50,7 +50,8 @@ def mean(input, dim=None, keepdim=False, *, dtype=None):
     """Mean."""
     y = torch.mean(input.primal, dim, keepdim, dtype=dtype)
     axes = reduced_axes(input, dim)
-    return Dual(y, input.tangents.mean(axes, keepdim, dtype=dtype) if axes else input.tangents)
+    dy = input.tangents.mean(axes, keepdim, dtype=dtype) if axes else input.tangents.clone()
+    return Dual(y, dy)
 
 
 @register_linear(torch.nansum)

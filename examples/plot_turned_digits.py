@@ -1,0 +1,82 @@
+"""
+============================================
+How far can a digit turn and still be known?
+============================================
+
+A network that is told one tangent of each image, the direction in which turning it starts, learns
+more than what it is told. Turn images that it has never seen, further and further, and ask both
+networks, with the tangent and without it: over which angles do they keep nine tenths of their
+accuracy?
+"""
+
+# %%
+# What can be set from the command line: where the picture goes, and a run of a few seconds.
+
+import argparse
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from sktangent import TangentPropClassifier
+from sktangent.inspection import InvarianceDisplay, TangentDisplay
+from sktangent.tangents import ImageTangents
+
+parser = argparse.ArgumentParser(description="Accuracy on digits that are turned.")
+parser.add_argument("--out", default="turned_digits.png", help="where to save the picture")
+parser.add_argument("--quick", action="store_true", help="fewer epochs, images and angles")
+args = parser.parse_args()
+
+X, y = load_digits(return_X_y=True)
+X_train, X_test, y_train, y_test = train_test_split(
+    X / 16, y, train_size=500, stratify=y, random_state=0
+)
+if args.quick:
+    X_test, y_test = X_test[:100], y_test[:100]
+
+# %%
+# What the network is told
+# ------------------------
+# The tangent τ of turning, at three of the digits. A unit moves the pixels in the middle of the
+# border by one; x + a τ looks like the turned digit as long as no edge moves by more than its own
+# width.
+
+rotation = ImageTangents((8, 8), transforms="rotation")
+figure = plt.figure(figsize=(10, 7.4), layout="constrained")
+above, below = figure.subfigures(2, 1, height_ratios=[1, 1.3])
+TangentDisplay.from_tangents(rotation, X_train[[2, 6, 9]], ax=above.subplots())
+
+# %%
+# Both networks, and how far each holds
+# -------------------------------------
+# The same network and the same data, with the penalty and without. The images of the test are
+# turned for good, by their pixels' paths, not along their tangents.
+
+networks = {
+    name: TangentPropClassifier(
+        rotation, weight, max_epochs=5 if args.quick else "auto", random_state=0
+    ).fit(X_train, y_train)
+    for name, weight in {"without tangents": 0, "with tangents": 0.1}.items()
+}
+
+
+def turn(X, degrees):
+    pixels = np.radians(degrees) * 3.5  # half the distance of the outermost pixels
+    return rotation.move(X, np.full((len(X), 1), pixels))
+
+
+display = InvarianceDisplay.from_estimator(
+    networks,
+    X_test,
+    y_test,
+    transform=turn,
+    amounts=np.linspace(-45, 45, 7 if args.quick else 31),
+    xlabel="angle (degrees, counterclockwise)",
+    ax=below.subplots(),
+)
+widths = {name: high - low for name, (low, high) in display.ranges_.items()}
+for name, width in widths.items():
+    print(f"{name:<18} 90 % of the accuracy holds over {width:.0f} degrees")
+print(f"{widths['with tangents'] / widths['without tangents']:.2f} times as many with tangents")
+figure.savefig(args.out, dpi=150)

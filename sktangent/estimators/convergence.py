@@ -1,0 +1,37 @@
+"""Whether training was cut short by the number of epochs that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def still_falls(losses: Sequence[float], tol: float, relative_tol: bool = False) -> bool:
+    """Tell whether losses fall by more than a tolerance an epoch, over the last tenth of them.
+
+    Over several epochs, since losses of small batches go up and down.
+
+    Parameters
+    ----------
+    losses : sequence of float
+        The loss of every epoch.
+    tol : float
+        The tolerance.
+    relative_tol : bool, default=False
+        Measure it as a part of the best loss.
+
+    Returns
+    -------
+    falls : bool
+        Whether they do; of a single epoch it is taken for granted.
+
+    Examples
+    --------
+    >>> from sktangent.estimators.convergence import still_falls
+    >>> still_falls([3.0, 2.0, 1.0], tol=0.5), still_falls([3.0, 2.0, 1.9], tol=0.5)
+    (True, False)
+    """
+    n_last = max(1, len(losses) // 10)
+    if len(losses) == n_last:
+        return True
+    before, after = min(losses[:-n_last]), min(losses[-n_last:])
+    return before - after > n_last * tol * (before if relative_tol else 1)

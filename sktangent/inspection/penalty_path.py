@@ -1,0 +1,257 @@
+"""What the penalty weight does, from a search over it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sktangent.inspection._axes import line_style, panels, pyplot, tidy
+from sktangent.metrics import is_invariance_scorer
+
+_WEIGHT = "penalty_weight"
+
+
+class PenaltyPathDisplay:
+    r"""Score, and invariance if it was scored, over the penalty weight.
+
+    Make it by :meth:`from_search`. Points are means over the K folds, their bars one standard
+    error to either side,
+
+    .. math:: e = \frac{1}{\sqrt K} \sqrt{\frac{1}{K - 1} \sum_k (s_k - \bar s)^2} ,
+
+    and the band reaches from the best mean to one standard error of it below. A larger weight
+    inside the band scores no worse than folds can tell, and gives more invariance.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_weights,)
+        The penalty weights, increasing.
+    scores : ndarray of shape (n_weights, n_folds)
+        The scores on the folds; greater is better.
+    invariance_errors : ndarray of shape (n_weights, n_folds), default=None
+        The local invariance errors on the folds.
+    score_name : str, default="score"
+        What the score is called.
+
+    Attributes
+    ----------
+    best_weight_ : float
+        The weight of the best mean score; of equals the smallest.
+    band_ : (float, float)
+        The best mean score less its standard error, and the best mean score.
+    within_band_ : ndarray
+        The weights whose mean score is in the band.
+    figure_ : matplotlib Figure
+        The figure that was drawn into.
+    ax_ : matplotlib Axes
+        The axes of the score.
+    axes_ : ndarray of matplotlib Axes
+        It, and that of the invariance error below it, if there is one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sktangent import TangentPropRegressor
+    >>> from sktangent.inspection import PenaltyPathDisplay
+    >>> X = np.random.default_rng(0).normal(size=(30, 2))
+    >>> model = TangentPropRegressor(
+    ...     lambda X: np.tile([0.0, 1.0], (len(X), 1, 1)), optimizer="adam", max_epochs=3,
+    ...     random_state=0)
+    >>> search = GridSearchCV(model, {"penalty_weight": [0, 0.1, 1]}, cv=3).fit(X, X[:, 0])
+    >>> PenaltyPathDisplay.from_search(search).weights
+    array([0. , 0.1, 1. ])
+    """
+
+    def __init__(
+        self,
+        weights: np.ndarray,
+        scores: np.ndarray,
+        invariance_errors: np.ndarray | None = None,
+        *,
+        score_name: str = "score",
+    ) -> None:
+        self.weights = weights
+        self.scores = scores
+        self.invariance_errors = invariance_errors
+        self.score_name = score_name
+
+    @classmethod
+    def from_search(
+        cls, search, *, score: str | None = None, invariance: str | None = None, ax=None
+    ) -> PenaltyPathDisplay:
+        """Draw what a search found.
+
+        Parameters
+        ----------
+        search : estimator
+            A fitted search over a parameter whose name ends in ``penalty_weight``, with
+            ``cv_results_``. Where other parameters varied too, each weight is drawn with those
+            that give it the best mean score.
+        score : str, default=None
+            The metric to draw, of several. None: the one that the search refits by, or else the
+            first that is not the invariance.
+        invariance : str, default=None
+            The metric that :func:`~sktangent.metrics.make_invariance_scorer` made. None: found by
+            that.
+        ax : matplotlib Axes or array of them, default=None
+            Where to draw: as many axes as ``axes_`` has, or one of a grid, which is divided. None:
+            a new figure.
+
+        Returns
+        -------
+        display : PenaltyPathDisplay
+            The display.
+
+        Raises
+        ------
+        TypeError
+            If the search has no ``cv_results_``, not being one or not being fitted.
+        ValueError
+            If it did not search over a penalty weight, or over several, or has no such metric.
+        ImportError
+            If matplotlib is not installed.
+        """
+        pyplot()
+        if not hasattr(search, "cv_results_"):
+            raise TypeError(f"search must be a fitted search, with cv_results_, got {search!r}.")
+        results = search.cv_results_
+        weights = np.asarray(results[_weight_column(results)], dtype=np.float64)
+        scorers = getattr(search, "scorer_", None)
+        scorers = scorers if isinstance(scorers, dict) else {"score": scorers}
+        if invariance is None:
+            found = [name for name, scorer in scorers.items() if is_invariance_scorer(scorer)]
+            invariance = found[0] if found and len(scorers) > 1 else None
+        if score is None:
+            refit = getattr(search, "refit", None)
+            others = [name for name in scorers if name != invariance]
+            score = refit if refit in others else others[0]
+        folds = _folds(results, score)
+        distinct, rows = _best_rows(weights, folds.mean(axis=1))
+        errors = None if invariance is None else -_folds(results, invariance)[rows]
+        scoring = getattr(search, "scoring", None)
+        name = scoring if score == "score" and isinstance(scoring, str) else score
+        return cls(distinct, folds[rows], errors, score_name=name).plot(ax=ax)
+
+    @property
+    def best_weight_(self) -> float:
+        """The weight of the best mean score."""
+        means = self.scores.mean(axis=1)
+        # sums in another order differ in the last digits
+        return float(self.weights[np.isclose(means, means.max(), rtol=1e-12, atol=1e-12)][0])
+
+    @property
+    def band_(self) -> tuple[float, float]:
+        """The best mean score less its standard error, and the best mean score."""
+        best = self.scores[self.weights == self.best_weight_][0]
+        return float(best.mean() - _standard_error(best)), float(best.mean())
+
+    @property
+    def within_band_(self) -> np.ndarray:
+        """The weights whose mean score is in the band."""
+        return self.weights[self.scores.mean(axis=1) >= self.band_[0] - 1e-12]
+
+    def plot(self, ax=None) -> PenaltyPathDisplay:
+        """Draw it.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or array of them, default=None
+            Where to draw. None: a new figure.
+
+        Returns
+        -------
+        self : PenaltyPathDisplay
+            The display.
+        """
+        n_rows = 1 if self.invariance_errors is None else 2
+        axes = panels(ax, n_rows, 1, (6.4, 4.2 if n_rows == 1 else 3.0), sharex=True)[:, 0]
+        places = _places(self.weights)
+        self._draw_scores(axes[0], places)
+        if self.invariance_errors is not None:
+            _draw_folds(axes[1], places, self.invariance_errors, 1)
+            axes[1].set(ylabel="local invariance error\n(1: no better than chance)")
+            axes[1].set_ylim(bottom=0)
+        _draw_weight_axis(axes, self.weights, places)
+        self.axes_, self.ax_, self.figure_ = axes, axes[0], axes[0].figure
+        return self
+
+    def _draw_scores(self, ax, places: np.ndarray) -> None:
+        low, best = self.band_
+        ax.axhspan(low, best, color="0.85", zorder=0, label="one standard error below the best")
+        _draw_folds(ax, places, self.scores, 0)
+        for weight, label, offset in (
+            (self.best_weight_, "best", 0),
+            (self.within_band_[-1], "largest in the band", 1),
+        ):
+            place = places[self.weights == weight][0]
+            style = line_style(2)["color"], (":", "--")[offset]
+            ax.axvline(place, color=style[0], linestyle=style[1], linewidth=1, zorder=0.5)
+            ax.plot([], [], color=style[0], linestyle=style[1], label=f"{label}: {weight:g}")
+        ax.set(ylabel=self.score_name)
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, fontsize=8)
+
+
+def _weight_column(results: dict) -> str:
+    columns = [
+        name
+        for name in results
+        if name.startswith("param_") and name.removeprefix("param_").split("__")[-1] == _WEIGHT
+    ]
+    if len(columns) != 1:
+        found = columns or [name for name in results if name.startswith("param_")]
+        raise ValueError(
+            f"search must be over one parameter whose name ends in {_WEIGHT!r}, got "
+            f"{[name.removeprefix('param_') for name in found]}."
+        )
+    return columns[0]
+
+
+def _folds(results: dict, metric: str) -> np.ndarray:
+    """Return a metric's scores, (n_candidates, n_folds)."""
+    columns = []
+    while f"split{len(columns)}_test_{metric}" in results:
+        columns.append(results[f"split{len(columns)}_test_{metric}"])
+    if not columns:
+        known = [name.removeprefix("mean_test_") for name in results if "mean_test_" in name]
+        raise ValueError(f"the search has no metric {metric!r}, only {known}.")
+    return np.stack(columns, axis=1)
+
+
+def _best_rows(weights: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """Return the distinct weights, and the row in which each has its best mean score."""
+    distinct = np.unique(weights)
+    means = np.where(np.isnan(means), -np.inf, means)
+    return distinct, [int(np.where(weights == w, means, -np.inf).argmax()) for w in distinct]
+
+
+def _standard_error(scores: np.ndarray) -> np.ndarray:
+    n_folds = scores.shape[-1]
+    return scores.std(axis=-1, ddof=1) / np.sqrt(n_folds)
+
+
+def _places(weights: np.ndarray) -> np.ndarray:
+    """Put the weight 0 where a logarithmic axis has a place for it: left of the others."""
+    positive = weights[weights > 0]
+    if len(positive) == 0:
+        return weights + 1.0
+    step = positive[1] / positive[0] if len(positive) > 1 else 10.0
+    return np.where(weights > 0, weights, positive[0] / max(step, 2.0))
+
+
+def _draw_folds(ax, places: np.ndarray, values: np.ndarray, index: int) -> None:
+    style = {"marker": "os"[index], **line_style(index)}
+    ax.errorbar(places, values.mean(axis=1), _standard_error(values), capsize=3, **style)
+    tidy(ax)
+
+
+def _draw_weight_axis(axes: np.ndarray, weights: np.ndarray, places: np.ndarray) -> None:
+    ax = axes[-1]
+    ax.set_xscale("log")
+    ax.set_xlabel("penalty weight w")
+    if weights[0] > 0:
+        return
+    if len(weights) > 1:
+        for one in axes:
+            one.axvline(np.sqrt(places[0] * places[1]), color="0.7", linestyle=(0, (2, 2)))
+    ax.set_xticks(places, [f"{weight:g}" for weight in weights])
+    ax.minorticks_off()
