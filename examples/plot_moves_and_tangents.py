@@ -74,7 +74,7 @@ def make_model(n_samples, transforms=None, random_state=0, **params):
 # parts of one grid. The best place in each is found by cross-validation inside the training
 # samples: the moves are drawn in the estimator, after the folds have been cut.
 
-weights, amounts = [0.03, 0.1], [0.5, 1.0]
+weights, amounts = [0.03, 0.1], [0.25, 0.5]
 methods = {
     "neither": {"penalty_weight": [0], "augment": [0]},
     "tangents": {"penalty_weight": weights, "augment": [0]},
