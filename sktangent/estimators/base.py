@@ -27,6 +27,7 @@ from sktangent.estimators.build import multiplications, resolve_device, resolve_
 from sktangent.estimators.convergence import still_falls
 from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
 from sktangent.estimators.input_map import InputMap, frame_or
+from sktangent.estimators.moved_rows import MovedRows, largest_amounts
 from sktangent.estimators.network import build_net, go_on_with, show_progress
 from sktangent.estimators.parameters import CONSTRAINTS, SkorchParameters
 from sktangent.estimators.row_storage import keep_or_compute, take_rows
@@ -38,6 +39,9 @@ from sktangent.net import TangentPropNet
 from sktangent.training.batches import forward_strides
 from sktangent.training.history import EpochHistory
 from sktangent.training.stopping import Stopping, unchanged_on_failure
+
+# what the library's own batches take
+_OF_BATCHES = ("iterator_train__batch_size", "iterator_train__shuffle")
 
 
 class TangentPropEstimator(SkorchParameters, ABC):
@@ -197,11 +201,8 @@ class TangentPropEstimator(SkorchParameters, ABC):
                 "x": self._input_map().transform(frame, X),
                 **_relative_weight(weight, self._mean_weight, X.dtype),
             }
-            budget = self._memory_budget()
-            train_inputs = take_rows(inputs, train, budget)
-            find = self._tangent_rows(frame, X, tangents, derivatives, derivative_weight)
-            if find is not None:
-                train_inputs.update(keep_or_compute(find, X, train, budget))
+            find = self._tangent_rows(frame, X, train, tangents, derivatives, derivative_weight)
+            train_inputs = self._train_inputs(find, inputs, X, train)
             if self.n_projections is not None and "derivative_weight" in train_inputs:
                 raise ValueError(
                     "derivative_weight must be the same for all outputs with n_projections="
@@ -229,7 +230,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
                 )
                 if schedule.optimizer == "lm" and isinstance(net.module_, MLP):
                     _standardize(net.module_, inputs["x"][train])
-                if find is not None:
+                if find is not None and self.penalty_weight > 0:
                     probes = torch.tensor(inputs["x"][:1], device=device)
                     self._check_activations(net.module_, probes)
             else:
@@ -351,23 +352,71 @@ class TangentPropEstimator(SkorchParameters, ABC):
         return get_config()["working_memory"] * 2**20
 
     def _tangent_rows(
-        self, frame, X, tangents, derivatives, derivative_weight
-    ) -> TangentRows | None:
-        """Tell where tangents and derivatives come from, if there is to be a penalty."""
+        self, frame, X, train, tangents, derivatives, derivative_weight
+    ) -> TangentRows | MovedRows | None:
+        """Tell where tangents and derivatives come from, if there are to be any, or moves."""
         source = tangents if self.tangents is None or tangents is not None else self.tangents_
-        if self.penalty_weight == 0 or (source is None and derivatives is None):
-            return None
         units = NetworkUnits(
             inputs=self._input_map(),
             target_scale=self._target_scale,
             feature_scale=self._x_scale,
         )
+        if self.augment:
+            self._check_augment(tangents, derivatives, derivative_weight)
+            amounts = largest_amounts(self.augment, self.tangents_, X[train])
+            if amounts.any():
+                return MovedRows(
+                    frame,
+                    X,
+                    self.tangents_,
+                    amounts,
+                    units,
+                    with_tangents=self.penalty_weight > 0,
+                    n_projections=self.n_projections,
+                    seed=self._random_state.randint(np.iinfo(np.int32).max),
+                )
+        if self.penalty_weight == 0 or (source is None and derivatives is None):
+            return None
         return TangentRows(frame, X, source, derivatives, derivative_weight, units)
 
     def _l2(self, schedule: Schedule) -> float | None:
         if schedule.alpha is None:
             return None
         return float(schedule.alpha / schedule.batch_size / self._mean_weight)
+
+    def _check_augment(self, tangents, derivatives, derivative_weight) -> None:
+        """Refuse what cannot go with samples that move."""
+        if derivatives is not None or derivative_weight is not None:
+            raise ValueError(
+                f"augment={self.augment!r} cannot go with derivatives or their weights: samples "
+                "that move would need targets that move. Set augment=None."
+            )
+        if self.tangents is None or tangents is not None:
+            raise ValueError(
+                f"augment={self.augment!r} needs the parameter tangents, a callable with a "
+                "move(X, amounts), and none in fit, which belong to samples that stay."
+            )
+        loader = [
+            name
+            for name in self._get_skorch_params()
+            if name.startswith("iterator_train__") and name not in _OF_BATCHES
+        ]
+        if loader:
+            raise ValueError(
+                f"augment={self.augment!r} moves samples batch by batch, which a loader of "
+                f"torch's does not know: leave out {loader}."
+            )
+
+    def _train_inputs(self, find, inputs: dict[str, np.ndarray], X: np.ndarray, train) -> dict:
+        """Collect what the net trains on: kept, or computed when it is needed."""
+        budget = self._memory_budget()
+        if isinstance(find, MovedRows):
+            others = {name: part for name, part in inputs.items() if name != "x"}
+            return {"x": find.computed(train), **take_rows(others, train, budget)}
+        train_inputs = take_rows(inputs, train, budget)
+        if find is not None:
+            train_inputs.update(keep_or_compute(find, X, train, budget))
+        return train_inputs
 
     def _outputs(self, X) -> np.ndarray:
         """Compute the network's outputs, (n_samples, n_outputs)."""

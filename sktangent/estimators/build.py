@@ -125,7 +125,8 @@ def check_module(module: nn.Module, x: torch.Tensor, n_outputs: int) -> torch.Te
 def multiplications(module: nn.Module, inputs: Mapping[str, object], batch_size: int) -> float:
     """Count what a pass over a batch takes of the CPU; of others' networks it is not known."""
     tangents, params = inputs.get("tangents"), list(module.parameters())
-    is_known = isinstance(module, MLP) and not isinstance(tangents, ComputedRows)
+    is_computed = any(isinstance(inputs.get(name), ComputedRows) for name in ("x", "tangents"))
+    is_known = isinstance(module, MLP) and not is_computed
     if not is_known or params[0].device.type != "cpu":
         return math.inf
     n_rows = batch_size * (1 if tangents is None else 1 + tangents.shape[1])

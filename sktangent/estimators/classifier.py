@@ -86,6 +86,7 @@ class_weight : dict, "balanced", list of dict or None, default=None
         penalty_weight: float = 1.0,
         *,
         n_projections: int | None = None,
+        augment: float | dict[str, float] | None = None,
         penalty_on: str = "logits",
         class_weight=None,
         preprocessor=None,
@@ -116,6 +117,7 @@ class_weight : dict, "balanced", list of dict or None, default=None
         self.tangents = tangents
         self.penalty_weight = penalty_weight
         self.n_projections = n_projections
+        self.augment = augment
         self.penalty_on = penalty_on
         self.class_weight = class_weight
         self.preprocessor = preprocessor

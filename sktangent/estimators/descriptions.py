@@ -57,6 +57,15 @@ n_projections : int, default=None
     random combinations of them, which estimate the same penalty without bias, at a cost that does
     not grow with the number of tangents; see :func:`~sktangent.projections.project`. Samples with
     k tangents or fewer keep them. ``penalty_curve_`` then holds the estimates.
+augment : float or dict of str to float, default=None
+    How far, at most, training samples are moved at random along each transformation, in the
+    tangents' units (pixels, sample steps): by amounts drawn uniformly from minus to plus that
+    number, anew in every epoch. A dict gives it by the transformations' names, zero for those left
+    out; in a union the kind's name will do, or ``kind__name``. Tangents are taken where the samples
+    have come to lie. The ``tangents`` must have a ``move``, as all of this library have; no
+    derivatives but zero can be wanted, since samples that move would need targets that move.
+    Samples to validate on or to predict for are never moved. With ``penalty_weight=0`` this is
+    plain augmentation. None or 0: samples stay where they are.
 {own}
 preprocessor : transformer, default=None
     A scikit-learn transformer or pipeline of them, cloned and fitted on the training samples. The

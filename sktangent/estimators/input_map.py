@@ -80,6 +80,14 @@ def frame_or(given, X: np.ndarray):
     return given if hasattr(given, "columns") else X
 
 
+def like_frame(frame, X: np.ndarray):
+    """Return other samples in the form that some were given in, under the same columns."""
+    if not hasattr(frame, "columns"):
+        return X
+    names = "columns" if hasattr(frame, "iloc") else "schema"  # pandas, or polars
+    return type(frame)(X, **{names: list(frame.columns)})
+
+
 def _directions(X: np.ndarray, inputs: slice) -> np.ndarray:
     """Return some of the coordinate directions, for each sample a view of the same."""
     n_directions = inputs.stop - inputs.start

@@ -27,6 +27,7 @@ CONSTRAINTS: dict = {
     "tangents": [callable, None],
     "penalty_weight": [Interval(Real, 0, None, closed="left")],
     "n_projections": [Interval(Integral, 1, None, closed="left"), None],
+    "augment": [Interval(Real, 0, None, closed="left"), dict, None],
     "module": [callable, nn.Module, None],
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
     "activation": [str, callable],

@@ -85,6 +85,7 @@ normalize_y : bool, default=True
         penalty_weight: float = 1.0,
         *,
         n_projections: int | None = None,
+        augment: float | dict[str, float] | None = None,
         normalize_y: bool = True,
         preprocessor=None,
         module=None,
@@ -114,6 +115,7 @@ normalize_y : bool, default=True
         self.tangents = tangents
         self.penalty_weight = penalty_weight
         self.n_projections = n_projections
+        self.augment = augment
         self.normalize_y = normalize_y
         self.preprocessor = preprocessor
         self.module = module

@@ -9,6 +9,7 @@ from numbers import Integral
 
 from sklearn.base import is_regressor
 
+from sktangent.estimators.moved_rows import MovedRows, moves_samples
 from sktangent.estimators.tangent_rows import TangentRows
 from sktangent.modules import as_sizes
 from sktangent.training.levenberg_marquardt import LevenbergMarquardt
@@ -34,7 +35,7 @@ _FEW_WITH_TANGENTS = 20
 _ALPHA = 1e-4
 FULL_BATCH = ("lbfgs", "lm")
 NAMES = {LBFGS: "lbfgs", LevenbergMarquardt: "lm"}
-_NOISY = ("n_projections", "autocast")
+_NOISY = ("n_projections", "autocast", "augment")
 # what is said of steps, and of when to stop because of noise, is said of Adam
 _SAID_OF_ADAM = ("lr", "batch_size", "max_epochs", "n_iter_no_change")
 _PREFIXES_OF_ADAM = ("optimizer__", "iterator_train__")
@@ -75,7 +76,7 @@ class Schedule:
 
 
 def plan(
-    estimator, n_samples: int, tangents: TangentRows | None, incremental: bool, net=None
+    estimator, n_samples: int, tangents: TangentRows | MovedRows | None, incremental: bool, net=None
 ) -> Schedule:
     """Choose what an estimator's parameters leave open; a ``net`` to go on with stays as it is."""
     if net is None:
@@ -88,7 +89,7 @@ def plan(
             "before the first fit, 'adam' for example."
         )
     for name in _NOISY:
-        if optimizer in FULL_BATCH and getattr(estimator, name) is not None:
+        if optimizer in FULL_BATCH and _is_in_use(estimator, name):
             raise ValueError(
                 f"optimizer={optimizer!r} needs a loss without noise; with "
                 f"{name}={getattr(estimator, name)!r} set another, 'adam' for example."
@@ -118,7 +119,9 @@ def plan(
     )
 
 
-def _choose_optimizer(estimator, n_samples: int, tangents: TangentRows | None, incremental: bool):
+def _choose_optimizer(
+    estimator, n_samples: int, tangents: TangentRows | MovedRows | None, incremental: bool
+):
     if estimator.optimizer != "auto":
         return estimator.optimizer
     if tangents is None:
@@ -135,7 +138,7 @@ def _choose_optimizer(estimator, n_samples: int, tangents: TangentRows | None, i
         and estimator.module is None  # which is known to be deterministic
         and all(getattr(estimator, name) == "auto" for name in _SAID_OF_ADAM)
         and not estimator.early_stopping
-        and all(getattr(estimator, name) is None for name in _NOISY)
+        and not any(_is_in_use(estimator, name) for name in _NOISY)
         and not any(name.startswith(_PREFIXES_OF_ADAM) for name in vars(estimator))
         and not incremental
     )
@@ -168,6 +171,11 @@ def _lm_sizes(estimator, tangents: TangentRows | None) -> tuple[int, int]:
     sizes = [math.prod(shape), *as_sizes(estimator.hidden_layer_sizes), n_outputs]
     n_params = sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(sizes))
     return (1 + n_tangents) * n_outputs, n_params
+
+
+def _is_in_use(estimator, name: str) -> bool:
+    value = getattr(estimator, name)
+    return moves_samples(value) if name == "augment" else value is not None
 
 
 def _choose_batch_size(estimator, n_samples: int, optimizer, tangents: TangentRows | None) -> int:

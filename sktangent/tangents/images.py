@@ -234,15 +234,16 @@ class ImageTangents(BaseTangents):
         frame, names, sigma = self._check(X)
         by_name = dict(zip(names, amounts.T, strict=True))
         _check_amounts(by_name, frame)
+        by_name = {name: column for name, column in by_name.items() if column.any()}
         moved = np.empty(X.shape, dtype=X.dtype)
         images = np.ascontiguousarray(frame.planes(X))
         smooth = blur(images, sigma)
         planes = smooth
-        if not _DISPLACEMENTS.keys().isdisjoint(names):
+        if not _DISPLACEMENTS.keys().isdisjoint(by_name):
             planes = resample(planes, _sources(by_name, frame))
-        for name in names:
+        for name, column in by_name.items():
             if name in _INTENSITY_CHANGES:
-                factors = by_name[name].astype(X.dtype)[:, *[np.newaxis] * 3]
+                factors = column.astype(X.dtype)[:, *[np.newaxis] * 3]
                 planes = _INTENSITY_MOVES[name](planes, factors)
         # What the blur takes away has no part in the tangents, and stays where it is.
         frame.planes(moved)[...] = planes if sigma == 0 else images + (planes - smooth)

@@ -274,7 +274,8 @@ class SeriesTangents(BaseTangents):
             check_reach(chosen, setting.signals.shape[-1], name)
         smooth = blurred(setting.signals, setting.blur)
         moved = smooth
-        if not set(DISPLACEMENTS).isdisjoint(setting.names):
+        moving = np.array(setting.names)[amounts.any(axis=0)]
+        if not set(DISPLACEMENTS).isdisjoint(moving):
             moved = interpolate(moved, setting.positions, self._sources(setting, amounts))
         for t, (name, pattern) in enumerate(setting.patterns()):
             by = amounts[:, t, np.newaxis, np.newaxis].astype(X.dtype)

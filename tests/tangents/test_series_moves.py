@@ -46,6 +46,9 @@ def test_no_amount_leaves_signals_as_they_are(positions, smoothing):
     X = np.random.default_rng(0).normal(size=(3, LENGTH))
     tangents = SeriesTangents(ALL, positions=positions, smoothing=smoothing).fit(X)
     np.testing.assert_allclose(tangents.move(X, np.zeros((3, 10))), X, atol=1e-12)
+    of_one = np.zeros((3, 10))
+    of_one[0] = 0.5
+    np.testing.assert_allclose(tangents.move(X, of_one)[1:], X[1:], atol=1e-12)
 
 
 def test_whole_shifts_are_exact_and_bring_the_ends_in():

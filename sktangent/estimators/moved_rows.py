@@ -1,0 +1,187 @@
+"""Training samples moved at random along their orbits, and their tangents there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from sklearn import config_context, get_config
+from sklearn.utils import _safe_indexing
+
+from sktangent._checks import check_nonnegative, check_tangents
+from sktangent.estimators.input_map import like_frame
+from sktangent.estimators.tangent_rows import NetworkUnits, compute_tangents
+from sktangent.training.batches import ComputedRows, forward_strides
+
+
+def moves_samples(augment) -> bool:
+    """Tell whether a value of ``augment`` asks for moves at all."""
+    amounts = augment.values() if isinstance(augment, Mapping) else [augment or 0]
+    return any(amount != 0 for amount in amounts)
+
+
+def largest_amounts(augment, tangents: Callable, X: np.ndarray) -> np.ndarray:
+    """Find how far samples may be moved along each tangent.
+
+    Parameters
+    ----------
+    augment : float or dict of str to float
+        The largest amounts: along all tangents, or by the names of transformations, zero for
+        those left out. A name means every tangent of which it is the name or a part of it, as
+        ``"image"`` and ``"rotation"`` are of ``"image__rotation"``.
+    tangents : callable
+        The tangents.
+    X : ndarray of shape (n_samples, *input_shape)
+        Some samples.
+
+    Returns
+    -------
+    amounts : ndarray of shape (n_tangents,)
+        The largest amounts.
+
+    Raises
+    ------
+    TypeError
+        If the tangents cannot move samples, or an amount is not a number.
+    ValueError
+        If an amount is negative, not finite or too large for the samples, or if a name is
+        unknown.
+    """
+    if not callable(getattr(tangents, "move", None)):
+        raise TypeError(
+            f"augment={augment!r} needs tangents that can move samples, by move(X, amounts); "
+            f"got {tangents!r}, which has no move."
+        )
+    amounts = _by_name(augment, tangents, X) if isinstance(augment, Mapping) else augment
+    if not isinstance(augment, Mapping):
+        n_tangents = compute_tangents(tangents, X[:1])[0].shape[1]
+        amounts = np.full(n_tangents, check_nonnegative(augment, "augment"))
+    _try_to_move(augment, tangents, X[:1], amounts)
+    return amounts
+
+
+class MovedRows:
+    """Samples that are moved anew whenever they are asked for, and their tangents there.
+
+    Parameters
+    ----------
+    frame : DataFrame or ndarray
+        The samples as they were given.
+    X : ndarray of shape (n_samples, *input_shape)
+        The samples.
+    tangents : callable
+        The tangents, with a ``move``.
+    amounts : ndarray of shape (n_tangents,)
+        How far, at most, to move samples along each tangent, one way or the other.
+    units : NetworkUnits
+        What becomes of samples and tangents on the way to the network.
+    with_tangents : bool
+        Whether the tangents are wanted.
+    n_projections : int or None
+        So many random combinations of the tangents are wanted, of which tangents that have a
+        ``combine`` are asked directly; see :func:`~sktangent.projections.project`.
+    seed : int
+        Where the random numbers start.
+    """
+
+    with_derivatives = False
+
+    def __init__(
+        self,
+        frame,
+        X: np.ndarray,
+        tangents: Callable,
+        amounts: np.ndarray,
+        units: NetworkUnits,
+        with_tangents: bool,
+        n_projections: int | None,
+        seed: int,
+    ) -> None:
+        self._frame = frame
+        self._X = X
+        self._tangents = tangents
+        self._amounts = amounts
+        self._units = units
+        self._with_tangents = with_tangents
+        combines = hasattr(tangents, "combine") and n_projections is not None
+        self._n_combinations = n_projections if combines else None
+        self._random = np.random.default_rng(seed)
+        self._config = get_config()  # which threads do not share
+        self.shape = (len(amounts), *X.shape[1:])
+
+    def computed(self, train: slice | np.ndarray) -> ComputedRows:
+        """Stand for some of the samples, in a dict of what the net trains on."""
+        rows = np.arange(len(self._X))[train]
+        return ComputedRows(lambda index: self(rows[index]), len(rows))
+
+    def __call__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Move some samples, and find their tangents where they come to lie."""
+        with config_context(**self._config):
+            X = self._X[rows]
+            amounts = self._random.uniform(-1, 1, (len(X), len(self._amounts))) * self._amounts
+            moved = _check_moved(self._tangents.move(X, amounts), X)
+            frame = like_frame(_safe_indexing(self._frame, slice(0, 0)), moved)
+            inputs = self._units.inputs
+            parts = {"x": inputs.transform(frame, moved)}
+            if self._with_tangents:
+                parts["tangents"] = inputs.push_forward(frame, self._tangents_of(moved))
+        return parts
+
+    def _tangents_of(self, X: np.ndarray) -> np.ndarray:
+        """Compute tangents, or as many random combinations of them if these are fewer."""
+        k, n_tangents = self._n_combinations, len(self._amounts)
+        if k is None or k >= n_tangents:
+            return _invariant(*compute_tangents(self._tangents, X))
+        signs = self._random.integers(0, 2, (len(X), k, n_tangents)) * 2 - 1
+        V = self._tangents.combine(X, signs / np.sqrt(k))
+        return forward_strides(check_tangents(V, X, "tangents.combine(X, coefficients)"))
+
+
+def _by_name(augment: Mapping, tangents: Callable, X: np.ndarray) -> np.ndarray:
+    if not callable(getattr(tangents, "tangent_names", None)):
+        raise ValueError(
+            f"augment must be a number where tangents have no names (tangent_names(X)), got "
+            f"{augment!r}."
+        )
+    names = list(tangents.tangent_names(X[:1]))
+    amounts = np.zeros(len(names))
+    for name, amount in augment.items():
+        chosen = [f"__{name}__" in f"__{known}__" for known in names]
+        if not any(chosen):
+            known = list(dict.fromkeys(names))
+            raise ValueError(f"augment has {name!r}, which is none of the transformations {known}.")
+        if amounts[chosen].any():
+            raise ValueError(f"augment must not name a transformation twice, got {augment!r}.")
+        amounts[chosen] = check_nonnegative(amount, f"augment[{name!r}]")
+    return amounts
+
+
+def _try_to_move(augment, tangents: Callable, X: np.ndarray, amounts: np.ndarray) -> None:
+    """Move a sample as far as it goes, and look at its tangents, before training relies on it."""
+    for sign in (1, -1):
+        try:
+            moved = tangents.move(X, sign * amounts[np.newaxis])
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"augment={augment!r} cannot be followed: {error}") from error
+        moved = _check_moved(moved, X)
+        _invariant(*compute_tangents(tangents, moved))
+
+
+def _check_moved(moved, X: np.ndarray) -> np.ndarray:
+    moved = np.asarray(moved)
+    if moved.shape != X.shape:
+        raise ValueError(f"tangents.move(X, amounts) must return {X.shape}, got {moved.shape}.")
+    moved = moved.astype(X.dtype, copy=False)
+    if not np.isfinite(moved).all():
+        raise ValueError(f"tangents.move(X, amounts) returned NaN or infinity for {X.dtype}.")
+    return forward_strides(moved)
+
+
+def _invariant(V: np.ndarray, derivatives) -> np.ndarray:
+    """Return tangents along which nothing but invariance is wanted."""
+    if derivatives is not None and np.any(np.asarray(derivatives, dtype=V.dtype) != 0):
+        raise ValueError(
+            "augment cannot go with wanted derivatives other than zero, as tangents(X) returns: "
+            "samples that move would need targets that move."
+        )
+    return V
