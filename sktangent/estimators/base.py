@@ -3,45 +3,43 @@
 from __future__ import annotations
 
 import contextlib
-import math
-import warnings
 from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
 from scipy import sparse
-from sklearn import get_config
 from sklearn.base import RegressorMixin, _fit_context, clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, check_random_state, column_or_1d
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
-from skorch.dataset import Dataset
-from skorch.helper import predefined_split
 from torch import nn
 
 from sktangent._html import diagram
 from sktangent._randomness import seeded
 from sktangent._speed.threads import threads_for
 from sktangent.estimators.build import multiplications, resolve_device, resolve_dtype
-from sktangent.estimators.convergence import still_falls
+from sktangent.estimators.convergence import warn_if_unfinished
 from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
 from sktangent.estimators.input_map import InputMap, frame_or
 from sktangent.estimators.moved_rows import MovedRows, largest_amounts
 from sktangent.estimators.network import build_net, go_on_with, show_progress
 from sktangent.estimators.parameters import CONSTRAINTS, SkorchParameters
-from sktangent.estimators.row_storage import keep_or_compute, take_rows
 from sktangent.estimators.schedule import FULL_BATCH, NAMES, Schedule, plan
 from sktangent.estimators.tangent_rows import NetworkUnits, TangentRows, compute_tangents, moments
+from sktangent.estimators.training_data import (
+    check_augment,
+    collect_inputs,
+    fixed_split,
+    plain_or_dict,
+    relative_weight,
+    with_nan,
+)
 from sktangent.estimators.weighted_fit import fit_weighted
 from sktangent.modules import MLP
 from sktangent.net import TangentPropNet
 from sktangent.training.batches import forward_strides
 from sktangent.training.history import EpochHistory
-from sktangent.training.stopping import Stopping, unchanged_on_failure
-
-# what the library's own batches take
-_OF_BATCHES = ("iterator_train__batch_size", "iterator_train__shuffle")
+from sktangent.training.stopping import unchanged_on_failure
 
 
 class TangentPropEstimator(SkorchParameters, ABC):
@@ -179,7 +177,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
         given = X
         y, is_unknown = self._fill_unknown(y, derivatives)
         X, y = self._check_data(X, y, fresh, incremental, classes)
-        y = y if is_unknown is None else _with_nan(y, is_unknown, derivatives)
+        y = y if is_unknown is None else with_nan(y, is_unknown, derivatives)
         frame = frame_or(given, X)
         weight = self._check_weight(X, y, sample_weight)
         if fresh:
@@ -188,89 +186,80 @@ class TangentPropEstimator(SkorchParameters, ABC):
         device = resolve_device(self.device)
         with seeded(self._random_state.randint(np.iinfo(np.int32).max), device):
             target = self._encode_target(y, weight, fresh)
-            if fresh:
-                self._fit_preprocessor(frame, y, weight, train)
-                self._x_scale = None
-            if not self._keeps_tangents(fresh, incremental):
-                self._fit_tangents(frame, y, train)
-            if derivatives is not None and self._x_scale is None:
-                self._x_scale = moments(X[train].reshape(len(X[train]), -1), weight[train])[1]
-            if fresh or not incremental:
-                self._mean_weight = weight[train].mean()
+            self._fit_parts(frame, X, y, weight, train, derivatives, fresh, incremental)
             inputs = {
                 "x": self._input_map().transform(frame, X),
-                **_relative_weight(weight, self._mean_weight, X.dtype),
+                **relative_weight(weight, self._mean_weight, X.dtype),
             }
             find = self._tangent_rows(frame, X, train, tangents, derivatives, derivative_weight)
-            train_inputs = self._train_inputs(find, inputs, X, train)
-            if self.n_projections is not None and "derivative_weight" in train_inputs:
+            collected = collect_inputs(find, inputs, X, train, self._get_skorch_params())
+            if self.n_projections is not None and "derivative_weight" in collected:
                 raise ValueError(
                     "derivative_weight must be the same for all outputs with n_projections="
                     f"{self.n_projections}, which combines tangents."
                 )
-            schedule = plan(
-                self,
-                len(target[train]),
-                find,
-                incremental,
-                net=None if fresh else self.net_,
-            )
-            l2 = self._l2(schedule)
+            net = None if fresh else self.net_
+            schedule = plan(self, len(target[train]), find, incremental, net=net)
             if fresh:
-                net = build_net(
-                    self._make_net,
-                    self,
-                    schedule,
-                    l2,
-                    self._criterion_params(),
-                    inputs["x"],
-                    target,
-                    len(self._target_scale),
-                    device,
-                )
-                if schedule.optimizer == "lm" and isinstance(net.module_, MLP):
-                    _standardize(net.module_, inputs["x"][train])
-                if find is not None and self.penalty_weight > 0:
-                    probes = torch.tensor(inputs["x"][:1], device=device)
-                    self._check_activations(net.module_, probes)
+                net = self._new_net(schedule, inputs["x"], target, train, device, find)
             else:
-                net = go_on_with(self.net_, self, schedule, l2)
-            net.train_split = _fixed_split(inputs, target, valid)
-            epochs = 1 if incremental else schedule.epochs
-            show_progress(net, self, epochs)
+                net = go_on_with(net, self, schedule, self._l2(schedule))
+            net.train_split = fixed_split(inputs, target, valid)
             n_epochs_before = len(net.history)
-            work = multiplications(net.module_, train_inputs, schedule.batch_size)
-            with (
-                threads_for(work),
-                contextlib.nullcontext() if fresh else unchanged_on_failure(net),
-            ):
-                try:
-                    net.partial_fit(_plain_or_dict(train_inputs), target[train], epochs=epochs)
-                finally:
-                    net.train_split = None
-        if not incremental:
-            self._warn_if_unfinished(net, len(net.history) - n_epochs_before)
+            self._train(net, schedule, collected, target[train], fresh, incremental)
         if fresh:
             self._built_with = fixed_params(self)
         self.net_ = net
+        if not incremental:
+            warn_if_unfinished(net, len(net.history) - n_epochs_before, self.max_epochs)
         return self
+
+    def _fit_parts(
+        self, frame, X, y, weight, train, derivatives, fresh: bool, incremental: bool
+    ) -> None:
+        """Fit the preprocessor and the tangents, and learn the scales."""
+        if fresh:
+            self._fit_preprocessor(frame, y, weight, train)
+            self._x_scale = None
+        if not self._keeps_tangents(fresh, incremental):
+            self._fit_tangents(frame, y, train)
+        if derivatives is not None and self._x_scale is None:
+            self._x_scale = moments(X[train].reshape(len(X[train]), -1), weight[train])[1]
+        if fresh or not incremental:
+            self._mean_weight = weight[train].mean()
+
+    def _new_net(self, schedule: Schedule, x, target, train, device, find) -> TangentPropNet:
+        net = build_net(
+            self._make_net,
+            self,
+            schedule,
+            self._l2(schedule),
+            self._criterion_params(),
+            x,
+            target,
+            len(self._target_scale),
+            device,
+        )
+        if schedule.optimizer == "lm" and isinstance(net.module_, MLP):
+            _standardize(net.module_, x[train])
+        if find is not None and self.penalty_weight > 0:
+            self._check_activations(net.module_, torch.tensor(x[:1], device=device))
+        return net
+
+    def _train(self, net, schedule: Schedule, inputs, target, fresh: bool, incremental: bool):
+        epochs = 1 if incremental else schedule.epochs
+        show_progress(net, self, epochs)
+        with (
+            threads_for(multiplications(net.module_, inputs, schedule.batch_size)),
+            contextlib.nullcontext() if fresh else unchanged_on_failure(net),
+        ):
+            try:
+                net.partial_fit(plain_or_dict(inputs), target, epochs=epochs)
+            finally:
+                net.train_split = None
 
     def _make_net(self, module: nn.Module, **params) -> TangentPropNet:
         return TangentPropNet(module, **params)
-
-    def _warn_if_unfinished(self, net: TangentPropNet, n_epochs: int) -> None:
-        """Tell that the epochs that were asked for are fewer than training needs."""
-        stopping = dict(net.callbacks_).get("stopping")
-        if n_epochs != self.max_epochs or not isinstance(stopping, Stopping):
-            return
-        losses = [row[stopping.monitor] for row in net.history[-n_epochs:]]
-        if still_falls(losses, stopping.tol, stopping.relative_tol):
-            warnings.warn(
-                f"max_epochs={n_epochs} reached while {stopping.monitor} still falls by more than "
-                f"tol={stopping.tol} an epoch. With more epochs, or 'auto', it would go on.",
-                ConvergenceWarning,
-                stacklevel=5,
-            )
 
     def _check_data(
         self, X, y, fresh: bool, incremental: bool, classes
@@ -345,12 +334,6 @@ class TangentPropEstimator(SkorchParameters, ABC):
                 self.tangents_ = clone(self.tangents).fit(_safe_indexing(X, train), y[train])
         self._tangents_noted = note(self.tangents)
 
-    def _memory_budget(self) -> float:
-        """Tell how many bytes copies may take before rows are computed as they are needed."""
-        if any(name.startswith("iterator_train__") for name in self._get_skorch_params()):
-            return math.inf  # a loader of torch's takes arrays only
-        return get_config()["working_memory"] * 2**20
-
     def _tangent_rows(
         self, frame, X, train, tangents, derivatives, derivative_weight
     ) -> TangentRows | MovedRows | None:
@@ -362,7 +345,14 @@ class TangentPropEstimator(SkorchParameters, ABC):
             feature_scale=self._x_scale,
         )
         if self.augment:
-            self._check_augment(tangents, derivatives, derivative_weight)
+            check_augment(
+                self.augment,
+                self.tangents,
+                self._get_skorch_params(),
+                tangents=tangents,
+                derivatives=derivatives,
+                derivative_weight=derivative_weight,
+            )
             amounts = largest_amounts(self.augment, self.tangents_, X[train])
             if amounts.any():
                 return MovedRows(
@@ -383,40 +373,6 @@ class TangentPropEstimator(SkorchParameters, ABC):
         if schedule.alpha is None:
             return None
         return float(schedule.alpha / schedule.batch_size / self._mean_weight)
-
-    def _check_augment(self, tangents, derivatives, derivative_weight) -> None:
-        """Refuse what cannot go with samples that move."""
-        if derivatives is not None or derivative_weight is not None:
-            raise ValueError(
-                f"augment={self.augment!r} cannot go with derivatives or their weights: samples "
-                "that move would need targets that move. Set augment=None."
-            )
-        if self.tangents is None or tangents is not None:
-            raise ValueError(
-                f"augment={self.augment!r} needs the parameter tangents, a callable with a "
-                "move(X, amounts), and none in fit, which belong to samples that stay."
-            )
-        loader = [
-            name
-            for name in self._get_skorch_params()
-            if name.startswith("iterator_train__") and name not in _OF_BATCHES
-        ]
-        if loader:
-            raise ValueError(
-                f"augment={self.augment!r} moves samples batch by batch, which a loader of "
-                f"torch's does not know: leave out {loader}."
-            )
-
-    def _train_inputs(self, find, inputs: dict[str, np.ndarray], X: np.ndarray, train) -> dict:
-        """Collect what the net trains on: kept, or computed when it is needed."""
-        budget = self._memory_budget()
-        if isinstance(find, MovedRows):
-            others = {name: part for name, part in inputs.items() if name != "x"}
-            return {"x": find.computed(train), **take_rows(others, train, budget)}
-        train_inputs = take_rows(inputs, train, budget)
-        if find is not None:
-            train_inputs.update(keep_or_compute(find, X, train, budget))
-        return train_inputs
 
     def _outputs(self, X) -> np.ndarray:
         """Compute the network's outputs, (n_samples, n_outputs)."""
@@ -479,41 +435,3 @@ def _standardize(module: MLP, x: np.ndarray) -> None:
     x = x.reshape(len(x), -1)
     statistics = moments(x, np.ones(len(x)))
     module.expect(*(torch.as_tensor(s).to(module[0].weight) for s in statistics))
-
-
-def _with_nan(y: np.ndarray, is_unknown: np.ndarray, derivatives) -> np.ndarray:
-    """Put NaN back where targets are not known; of each sample something must be."""
-    is_unknown = is_unknown.reshape(y.shape)
-    y = np.where(is_unknown, np.nan, y)
-    known = ~is_unknown.reshape(len(y), -1).all(axis=1)
-    given = np.asarray(derivatives, dtype=np.float64)
-    if len(given) == len(y):
-        known |= ~np.isnan(given.reshape(len(y), -1)).all(axis=1)
-    if not known.all():
-        raise ValueError(
-            f"y and derivatives are NaN for sample {np.flatnonzero(~known)[0]}; of each sample at "
-            "least one value or derivative must be known."
-        )
-    if is_unknown.all(axis=0).any():
-        raise ValueError("y is NaN for every sample; at least one value of each must be known.")
-    return y
-
-
-def _relative_weight(weight: np.ndarray, mean: float, dtype: np.dtype) -> dict[str, np.ndarray]:
-    if np.allclose(weight[weight > 0], mean, rtol=1e-9, atol=0):
-        return {}
-    return {"sample_weight": (weight / mean).astype(dtype)}
-
-
-def _fixed_split(inputs: dict[str, np.ndarray], target: np.ndarray, valid: np.ndarray | None):
-    return (
-        None
-        if valid is None
-        else predefined_split(Dataset(take_rows(inputs, valid), target[valid]))
-    )
-
-
-def _plain_or_dict(inputs: dict) -> np.ndarray | dict:
-    """Leave out the dict of inputs that are samples alone, so that callbacks see plain samples."""
-    plain = inputs.keys() == {"x"} and isinstance(inputs["x"], np.ndarray)
-    return inputs["x"] if plain else inputs

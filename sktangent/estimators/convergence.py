@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+
+from sklearn.exceptions import ConvergenceWarning
+
+from sktangent.net import TangentPropNet
+from sktangent.training.stopping import Stopping
 
 
 def still_falls(losses: Sequence[float], tol: float, relative_tol: bool = False) -> bool:
@@ -35,3 +41,28 @@ def still_falls(losses: Sequence[float], tol: float, relative_tol: bool = False)
         return True
     before, after = min(losses[:-n_last]), min(losses[-n_last:])
     return before - after > n_last * tol * (before if relative_tol else 1)
+
+
+def warn_if_unfinished(net: TangentPropNet, n_epochs: int, max_epochs: int | str) -> None:
+    """Tell that the epochs that were asked for are fewer than training needs.
+
+    Parameters
+    ----------
+    net : TangentPropNet
+        The net.
+    n_epochs : int
+        How many epochs it has just been trained for.
+    max_epochs : int or "auto"
+        How many were asked for.
+    """
+    stopping = dict(net.callbacks_).get("stopping")
+    if n_epochs != max_epochs or not isinstance(stopping, Stopping):
+        return
+    losses = [row[stopping.monitor] for row in net.history[-n_epochs:]]
+    if still_falls(losses, stopping.tol, stopping.relative_tol):
+        warnings.warn(
+            f"max_epochs={n_epochs} reached while {stopping.monitor} still falls by more than "
+            f"tol={stopping.tol} an epoch. With more epochs, or 'auto', it would go on.",
+            ConvergenceWarning,
+            stacklevel=5,
+        )
