@@ -1,4 +1,5 @@
 import pytest
+from joblib.externals.loky import get_reusable_executor
 from sklearn.model_selection import cross_val_score
 
 from sktangent import TangentPropClassifier, TangentPropRegressor
@@ -46,6 +47,7 @@ def test_going_on_follows_what_verbose_has_become(X, labels, capfd):
 
 
 def test_one_line_a_fit_in_parallel(X, labels, capfd):
+    get_reusable_executor().shutdown()  # workers write where it went when they began
     cross_val_score(model(1), X, labels, cv=4, n_jobs=2)
     lines = capfd.readouterr().err.splitlines()
     told = [line for line in lines if "epoch 3/3" in line]  # workers also print their warnings
