@@ -1,7 +1,7 @@
 """
-==========================
+===========================
 Optimization of a surrogate
-==========================
+===========================
 
 A simulation with gradients is run at a few points, a network learns from both, and an optimizer
 searches the network, which costs nothing. ``predict(X, return_jacobian=True)`` answers with value

@@ -310,9 +310,8 @@ normalize_y : bool, default=True
         ----------
         X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
             The samples.
-        tangents : callable or array-like of shape (n_samples, n_tangents, *input_shape), \
-                default=None
-            The tangent vectors, in the units of X. None: those of ``tangents_``.
+        tangents : callable or array-like, default=None
+            The tangent vectors, (n_samples, n_tangents, *input_shape), in the units of X. None: those of ``tangents_``.
 
         Returns
         -------

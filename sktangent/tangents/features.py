@@ -36,9 +36,9 @@ class FeatureTangents(BaseTangents):
         counts the flattened input.
     groups : sequence of array-like of int, str or bool, default=None
         One tangent for each group, whose features are chosen as above.
-    directions : array-like of shape (n_directions, *input_shape), or sequence of dict, \
-            default=None
-        One tangent for each, as a vector, or as its entries by index or name:
+    directions : array-like or sequence of dict, default=None
+        One tangent for each, as a vector, together (n_directions, *input_shape), or as its entries
+        by index or name:
         ``{"height": 1.0, "weight": -0.5}``, zero elsewhere. A single vector or dict will do.
 
     Attributes
