@@ -18,7 +18,6 @@ import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
-from scipy.stats import qmc
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
@@ -57,7 +56,11 @@ def energy_and_forces(X):
 
 def arrangements(n, seed):
     """Draw evenly spread points below the ceiling."""
-    points = qmc.scale(qmc.Halton(2, rng=seed).random(5 * n), *box)
+    rng, n_drawn = np.random.default_rng(seed), 5 * n
+    # a Latin hypercube, in random order
+    parts = rng.permuted(np.tile(np.arange(n_drawn), (2, 1)), axis=1).T
+    low, high = map(np.asarray, box)
+    points = low + (high - low) * (parts + rng.random(parts.shape)) / n_drawn
     return points[energy_and_forces(points)[0] < ceiling][:n]
 
 

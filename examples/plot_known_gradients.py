@@ -17,7 +17,6 @@ import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
-from scipy.stats import qmc
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
@@ -78,8 +77,15 @@ def rastrigin_gradient(X):
     return 2 * X + 20 * np.pi * np.sin(2 * np.pi * X)
 
 
+def spread(n_points, low, high, seed=0):
+    """Draw points from a Latin hypercube: in each coordinate, one in each of n equal parts."""
+    rng = np.random.default_rng(seed)
+    parts = rng.permuted(np.tile(np.arange(n_points), (2, 1)), axis=1).T
+    return low + (high - low) * (parts + rng.random(parts.shape)) / n_points
+
+
 low, high, n_points = -1, 1.5, 50
-X2 = qmc.scale(qmc.LatinHypercube(2, rng=0).random(n_points), low, high)
+X2 = spread(n_points, low, high)
 axis = np.linspace(low, high, 81)
 mesh = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
 surfaces, scores = {}, {}

@@ -77,9 +77,10 @@ class TangentPropLoss(nn.Module):
     Parameters
     ----------
     loss : str, nn.Module class or callable, default="squared_error"
-        L: "squared_error", "cross_entropy" or "binary_cross_entropy". A class is constructed with ``reduction="none"`` and ``loss_kwargs``. A callable, or a
-        module instance, takes ``(y_pred, y_true)`` and returns the losses of the samples, or of
-        their single outputs, unreduced.
+        L: "squared_error", "cross_entropy" or "binary_cross_entropy". A class is constructed with
+        ``reduction="none"`` and ``loss_kwargs``. A callable, or a module instance, takes
+        ``(y_pred, y_true)`` and returns the losses of the samples, or of their single outputs,
+        unreduced.
     penalty_weight : float, default=1.0
         w.
     penalty_on : {"logits", "log_proba", "proba"}, default="logits"

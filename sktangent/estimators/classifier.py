@@ -291,7 +291,8 @@ class_weight : dict, "balanced", list of dict or None, default=None
         X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
             The samples.
         tangents : callable or array-like, default=None
-            The tangent vectors, (n_samples, n_tangents, *input_shape), in the units of X. None: those of ``tangents_``.
+            The tangent vectors, (n_samples, n_tangents, *input_shape), in the units of X. None:
+            those of ``tangents_``.
         output : {"logits", "log_proba", "proba"}, default="logits"
             Which output the derivative is taken of.
 

@@ -311,7 +311,8 @@ normalize_y : bool, default=True
         X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
             The samples.
         tangents : callable or array-like, default=None
-            The tangent vectors, (n_samples, n_tangents, *input_shape), in the units of X. None: those of ``tangents_``.
+            The tangent vectors, (n_samples, n_tangents, *input_shape), in the units of X. None:
+            those of ``tangents_``.
 
         Returns
         -------
@@ -395,7 +396,7 @@ normalize_y : bool, default=True
                 "derivatives has no gradient with respect to where its kinks are, so it can hardly "
                 "fit them. Use a smooth activation, 'gelu', 'silu' or 'tanh'.",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
 
     def _criterion_params(self) -> dict:

@@ -55,7 +55,7 @@ def with_gaps(D, fraction=0.5):
 
 
 def test_the_jacobian_is_learned(X, y, D):
-    params = {"lr": "auto", "max_epochs": 20, "hidden_layer_sizes": (20,)}
+    params = {"lr": "auto", "max_epochs": 60, "hidden_layer_sizes": (20,)}
     told = quick(optimizer="lbfgs", **params).fit(X, y, derivatives=D)
     other = np.random.default_rng(2).uniform(-0.9, 0.9, size=(100, 2))
     error = told.jacobian(other)[:, 0] - slopes(other)[:, :, 0]
