@@ -366,6 +366,8 @@ class TangentPropNet(skorch.NeuralNet):
         return self.forward_with_jacobian(X)[1]
 
     def _check_parts(self, X) -> None:
+        if not isinstance(X, Mapping):
+            return
         criterion = getattr(self, "criterion_", None)
         weighs_samples = hasattr(criterion, "data_term") or self._has_own("get_loss")
         check_parts(X, criterion, weighs_samples)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import skorch
 import torch
 from skorch.callbacks import Callback
@@ -33,20 +35,23 @@ def run_epoch(net: skorch.NeuralNet, iterator, training: bool, prefix: str, step
     **fit_params : dict
         Passed to ``step_fn``.
     """
-    read_at_once = _is_followed(net)
+    is_followed = _is_followed(net)
+    notify = net.notify if is_followed else functools.partial(_notify_net, net)
+    columns = [(name, f"{prefix}_{name}") for name in _LOSSES]
+    size_name = f"{prefix}_batch_size"
     unread, n_batches = [], 0
     for batch in iterator:
-        net.notify("on_batch_begin", batch=batch, training=training)
+        notify("on_batch_begin", batch=batch, training=training)
         step = step_fn(batch, **fit_params)
-        losses = {f"{prefix}_{name}": step[name] for name in _LOSSES if name in step}
-        if read_at_once:
+        losses = {column: step[name] for name, column in columns if name in step}
+        if is_followed:
             for name, loss in losses.items():
                 net.history.record_batch(name, loss.item())
         else:
             row = net.history[-1]["batches"][-1]
-            unread += [(row, name, loss.detach().reshape(())) for name, loss in losses.items()]
-        net.history.record_batch(f"{prefix}_batch_size", count_samples(batch))
-        net.notify("on_batch_end", batch=batch, training=training, **step)
+            unread += [(row, name, _scalar(loss)) for name, loss in losses.items()]
+        net.history.record_batch(size_name, count_samples(batch))
+        notify("on_batch_end", batch=batch, training=training, **step)
         n_batches += 1
     net.history.record(f"{prefix}_batch_count", n_batches)
     if unread:
@@ -55,12 +60,25 @@ def run_epoch(net: skorch.NeuralNet, iterator, training: bool, prefix: str, step
             row[name] = value
 
 
+def _scalar(loss: torch.Tensor) -> torch.Tensor:
+    loss = loss.detach()
+    return loss if loss.ndim == 0 else loss.reshape(())
+
+
+def _notify_net(net: skorch.NeuralNet, hook: str, **kwargs) -> None:
+    getattr(net, hook)(net, **kwargs)
+
+
 def _is_followed(net: skorch.NeuralNet) -> bool:
-    """Tell whether somebody may ask for the losses of a batch before the epoch ends."""
-    return not isinstance(net.history, list) or any(
-        _overrides(net, hook, skorch.NeuralNet)
-        or any(_overrides(callback, hook, Callback) for _, callback in net.callbacks_)
-        for hook in ("on_batch_begin", "on_batch_end")
+    """Tell whether anybody but the net hears of batches, or may ask for a batch's losses."""
+    return (
+        not isinstance(net.history, list)
+        or net._has_own("notify")
+        or any(
+            _overrides(net, hook, skorch.NeuralNet)
+            or any(_overrides(callback, hook, Callback) for _, callback in net.callbacks_)
+            for hook in ("on_batch_begin", "on_batch_end")
+        )
     )
 
 

@@ -223,12 +223,20 @@ def test_wrong_parameters_are_named_on_the_call(parameters, error, message):
         TransformTangents(**{"transform": gain, **parameters})(clouds())
 
 
-def test_torch_functions_without_a_forward_formula_are_named():
-    def sample(X, amount):
-        grid = torch.zeros(len(X), 4, 4, 2, dtype=X.dtype) + amount
-        return X + torch.nn.functional.grid_sample(X, grid, align_corners=False)
+def test_functions_without_a_forward_formula_are_refused():
+    class Halved(torch.autograd.Function):  # that has none on any version
+        @staticmethod
+        def forward(ctx, x):
+            return x / 2
 
-    with pytest.raises(TypeError, match="(?s)'sample'.*grid_sampler.*differences"):
+        @staticmethod
+        def backward(ctx, grad):
+            return grad / 2
+
+    def sample(X, amount):
+        return X + Halved.apply(X * amount)
+
+    with pytest.raises(TypeError, match="(?s)'sample'.*custom autograd.Function.*differences"):
         TransformTangents(sample, mode="forward")(np.ones((2, 1, 4, 4)))
 
 
