@@ -100,7 +100,7 @@ class LeastSquares:
         self._scale = self._weights(sample_weight, derivative_weight).sqrt()
         known = ~self._target.isnan() & (self._scale > 0)
         self._known = None if known.all() else known
-        self._function = _by_parameters(module, x, tangents, self._precision)
+        self._function = _parametrized(module, x, tangents, self._precision)
 
     def _weights(self, sample_weight: Tensor | None, derivative_weight: Tensor | None) -> Tensor:
         n_samples, n_terms = self._target.shape[:2]
@@ -149,7 +149,7 @@ class LeastSquares:
         return residuals.flatten() if self._known is None else residuals[self._known]
 
 
-def _by_parameters(module, x: Tensor, tangents: Tensor, precision: torch.dtype):
+def _parametrized(module, x: Tensor, tangents: Tensor, precision: torch.dtype):
     """Write a module's values and directional derivatives as a function of its parameters."""
     params = [p for p in module.parameters() if p.requires_grad]
     chain = find_chain(module, x, tangents)
