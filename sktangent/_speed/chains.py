@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sktangent import _torch
+from sktangent._speed import are_shortcuts_on
 from sktangent._speed.observers import is_unobserved, is_watched
 from sktangent._speed.products import linear, multiply_by_onednn
 from sktangent.propagation.dual import _RULES, Dual
@@ -122,6 +123,22 @@ def _has_faster_layers(module: Callable, x: Tensor) -> bool:
 
 
 def find_chain(module: Callable, x: Tensor, tangents: Tensor | None = None) -> Chain | None:
+    """Find the chain that may be followed in one piece in place of a module.
+
+    Parameters
+    ----------
+    module, x, tangents
+        As in :func:`chain_of`.
+
+    Returns
+    -------
+    chain : Chain or None
+        None: the module must go through the rules.
+    """
+    return chain_of(module, x, tangents) if are_shortcuts_on() else None
+
+
+def chain_of(module: Callable, x: Tensor, tangents: Tensor | None = None) -> Chain | None:
     """Find the chain that a module consists of, if it consists of one and nothing looks inside.
 
     Parameters
@@ -134,7 +151,7 @@ def find_chain(module: Callable, x: Tensor, tangents: Tensor | None = None) -> C
     Returns
     -------
     chain : Chain or None
-        None: the module must go through the rules.
+        None: it does not.
     """
     forward = getattr(type(module), "forward", None)
     flattens = forward in _FLATTENING

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from sktangent import _torch
-from sktangent._speed import are_shortcuts_on
 
 
 def is_unobserved(*tensors: Tensor) -> bool:
@@ -17,8 +16,7 @@ def is_unobserved(*tensors: Tensor) -> bool:
     torch.func's transforms look into plain functions only.
     """
     return (
-        are_shortcuts_on()
-        and all(type(tensor) in (Tensor, nn.Parameter) for tensor in tensors)
+        all(type(tensor) in (Tensor, nn.Parameter) for tensor in tensors)
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled(tensors[0].device.type)
         and not _torch.are_batched(*tensors)

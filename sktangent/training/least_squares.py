@@ -17,7 +17,7 @@ import torch
 from skorch.dataset import unpack_data
 from torch import Tensor, nn
 
-from sktangent._speed.chains import Chain, find_chain
+from sktangent._speed.chains import Chain, chain_of
 from sktangent._speed.jacobians import ChainByParameters
 from sktangent.criterion import TangentPropLoss
 from sktangent.propagation import propagate
@@ -152,7 +152,7 @@ class LeastSquares:
 def _parametrized(module, x: Tensor, tangents: Tensor, precision: torch.dtype):
     """Write a module's values and directional derivatives as a function of its parameters."""
     params = [p for p in module.parameters() if p.requires_grad]
-    chain = find_chain(module, x, tangents)
+    chain = chain_of(module, x, tangents)
     if chain is not None:
         used = [p for layer in chain.linear for p in layer.parameters()]
         if len(used) == len(params) and all(map(operator.is_, used, params)):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from sktangent._speed import are_shortcuts_on
 from sktangent._speed.observers import is_unobserved
 from sktangent.propagation.dual import Dual, is_dual, register_rule
 from sktangent.propagation.rules.batch_norm import affine, batch_norm
@@ -24,7 +25,8 @@ def _standardize(input: Dual, eps: float, weight: torch.Tensor | None) -> Dual:
 
 
 def _standardized(input: Dual, eps: float) -> Dual:
-    if is_unobserved(input.primal):  # a recording would keep the kernel and lose our backward
+    # a recording would keep the kernel and lose our backward
+    if are_shortcuts_on() and is_unobserved(input.primal):
         standard, inverse = _Standard.apply(input.primal, eps)
         return Dual(standard, _StandardTangents.apply(input.tangents, standard, inverse))
     variance, mean = torch.var_mean(input.primal, -1, correction=0, keepdim=True)
