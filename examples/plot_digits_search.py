@@ -29,7 +29,7 @@ from sktangent.tangents import ImageTangents
 # how long each fit trains is chosen for the comparison
 warnings.simplefilter("ignore", ConvergenceWarning)
 
-parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+parser = argparse.ArgumentParser(description="A grid search over the penalty weight on digits.")
 parser.add_argument("--out", default="digits_search.png", help="where to save the picture")
 parser.add_argument("--quick", action="store_true", help="a small run")
 arguments = parser.parse_args()
