@@ -1,10 +1,13 @@
-"""One thread for small networks, whose products end sooner than a second thread has begun."""
+"""Who computes with how many threads: small networks with one, helpers beside the rest."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import torch
 
@@ -12,6 +15,8 @@ from sktangent._speed import are_shortcuts_on
 
 # multiplications in a pass over a batch, from which on more threads were measured to pay
 _MIN_WORK = 2**21
+# with one, a core idles while it works for longer than what uses its results, or for less long
+_N_HELPERS = 2
 
 
 @contextlib.contextmanager
@@ -34,9 +39,7 @@ def threads_for(work: float) -> Iterator[None]:
     1
     """
     before = torch.get_num_threads()
-    # the number is in part the process's, so only one thread may change it
-    is_main = threading.current_thread() is threading.main_thread()
-    if work >= _MIN_WORK or not is_main or not are_shortcuts_on():
+    if work >= _MIN_WORK or not _may_share_out():
         yield
         return
     try:
@@ -44,3 +47,62 @@ def threads_for(work: float) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def map_ahead(function: Callable, values: Iterable) -> Iterator:
+    """Do what ``map`` does, in a thread that works on a value while the one before it is used.
+
+    The values are asked for in the thread that iterates. The other ends with the iterator.
+
+    Examples
+    --------
+    >>> from sktangent._speed.threads import map_ahead
+    >>> list(map_ahead(abs, [-1, -2]))
+    [1, 2]
+    """
+    with ThreadPoolExecutor(1) as helper:
+        yield from _ahead(helper, 1, function, values)
+
+
+def map_beside(function: Callable, values: Iterable) -> Iterator:
+    """Do what :func:`map_ahead` does, on cores that torch leaves; without any, what ``map`` does.
+
+    Two threads help: while a core is not needed for what uses the results, both work ahead. Until
+    the iterator ends, torch computes with one thread in each of them, and with one less than before
+    in the thread that iterates.
+    """
+    before = torch.get_num_threads()
+    if before == 1 or not _may_share_out():
+        yield from map(function, values)
+        return
+    try:
+        torch.set_num_threads(1)
+        with ThreadPoolExecutor(_N_HELPERS) as helpers:
+            # a new thread takes the number of the process when it first asks for its own
+            together = threading.Barrier(_N_HELPERS)
+            starts = [helpers.submit(_begin, together) for _ in range(_N_HELPERS)]
+            for start in starts:
+                start.result()
+            torch.set_num_threads(before - 1)
+            yield from _ahead(helpers, _N_HELPERS, function, values)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _ahead(helpers: Executor, n_ahead: int, function: Callable, values: Iterable) -> Iterator:
+    values = iter(values)
+    pending = deque(helpers.submit(function, value) for value in itertools.islice(values, n_ahead))
+    while pending:
+        result = pending.popleft().result()
+        pending.extend(helpers.submit(function, value) for value in itertools.islice(values, 1))
+        yield result
+
+
+def _begin(together: threading.Barrier) -> None:
+    together.wait()
+    torch.get_num_threads()
+
+
+def _may_share_out() -> bool:
+    """Tell whether to change torch's number of threads, which in part is the process's."""
+    return threading.current_thread() is threading.main_thread() and are_shortcuts_on()

@@ -122,6 +122,12 @@ def check_module(module: nn.Module, x: torch.Tensor, n_outputs: int) -> torch.Te
     return y
 
 
+# numbers in a batch, from which on threads were measured to pay: below, they wait for each other
+_MIN_MOVED = 2**15
+# multiplications in a pass, for each feature of a sample, up to which moving takes about as long
+_MOST_PER_FEATURE = 1000
+
+
 def multiplications(module: nn.Module, inputs: Mapping[str, object], batch_size: int) -> float:
     """Count what a pass over a batch takes of the CPU; of others' networks it is not known."""
     tangents, params = inputs.get("tangents"), list(module.parameters())
@@ -131,6 +137,17 @@ def multiplications(module: nn.Module, inputs: Mapping[str, object], batch_size:
         return math.inf
     n_rows = batch_size * (1 if tangents is None else 1 + tangents.shape[1])
     return n_rows * sum(parameter.numel() for parameter in params)
+
+
+def let_helpers_move(module: nn.Module, inputs: Mapping[str, object], batch_size: int) -> None:
+    """Have threads move samples where that takes about as long as training, on the CPU."""
+    x = inputs["x"]
+    if not isinstance(module, MLP) or not isinstance(x, ComputedRows) or x.draw is None:
+        return
+    n_features = next(module.parameters()).shape[1]
+    in_training = sum(parameter.numel() for parameter in module.parameters())
+    is_large = min(batch_size, len(x)) * n_features >= _MIN_MOVED
+    x.takes_long = is_large and in_training <= _MOST_PER_FEATURE * n_features
 
 
 def check_criterion(criterion: TangentPropLoss, y_pred: torch.Tensor, y_true: torch.Tensor) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -14,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from sktangent._randomness import generator_for
+from sktangent._speed.threads import map_ahead, map_beside
 from sktangent.projections import draw
 
 # samples, so that what a product copies of tangents in another order stays small
@@ -29,9 +28,15 @@ class ComputedRows:
     ----------
     function : callable
         Takes row numbers, an ndarray of int of shape (n,), and returns a dict of ndarrays with n
-        rows each. It may be called from another thread.
+        rows each. It may be called from other threads.
     n_rows : int
         Number of rows that there are.
+    draw : callable, default=None
+        Takes the same row numbers and returns a tuple of what ``function`` takes behind them. It
+        is called in the order of the batches, whatever the threads do: for random numbers.
+    takes_long : bool, default=False
+        Whether computing takes about as long as training on what was computed, so that threads
+        for it pay on the CPU too.
 
     Examples
     --------
@@ -43,19 +48,38 @@ class ComputedRows:
     [[0, 1], [4, 9]]
     """
 
-    def __init__(self, function: Callable[[np.ndarray], dict], n_rows: int) -> None:
+    def __init__(
+        self,
+        function: Callable[..., dict],
+        n_rows: int,
+        draw: Callable[[np.ndarray], tuple] | None = None,
+        takes_long: bool = False,
+    ) -> None:
         self.function = function
         self.n_rows = n_rows
+        self.draw = draw
+        self.takes_long = takes_long
 
     def __len__(self) -> int:
         return self.n_rows
 
     def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        return self.function(rows)
+        return self.planned(rows)()
+
+    def planned(self, rows: np.ndarray) -> Callable[[], dict[str, np.ndarray]]:
+        """Draw what rows need, and return what is left to do."""
+        drawn = () if self.draw is None else self.draw(rows)
+        return partial(self.function, rows, *drawn)
 
     def subset(self, index: np.ndarray) -> ComputedRows:
         """Return some of the rows, as rows that are computed when they are needed."""
-        return ComputedRows(lambda rows: self.function(index[rows]), len(index))
+        draw = self.draw
+        return ComputedRows(
+            lambda rows, *drawn: self.function(index[rows], *drawn),
+            len(index),
+            draw=None if draw is None else lambda rows: draw(index[rows]),
+            takes_long=self.takes_long,
+        )
 
 
 class TensorBatches:
@@ -69,7 +93,8 @@ class TensorBatches:
     ----------
     X : torch.Tensor, ndarray, or dict of these and of ComputedRows
         The samples, and what else goes with each of them; the first axis is that of the samples.
-        On a GPU, rows are computed in a thread, one batch ahead.
+        Rows are computed in a thread, one batch ahead, where that pays: for a GPU, and on a CPU
+        with several cores if it takes long.
     y : torch.Tensor or ndarray of shape (n_samples, ...), default=None
         The targets.
     batch_size : int, default=128
@@ -128,13 +153,20 @@ class TensorBatches:
     def __iter__(self) -> Iterator[tuple]:
         windows = list(self._windows())
         projected = self._project_held()
-        # on the CPU a thread takes from training the cores that it computes on
-        in_turn = torch.device(self.device).type == "cpu" or not self._computed
-        batches = (map if in_turn else _ahead)(partial(self._batch, projected), iter(windows))
+        plans = ((window, self._plans(window)) for window in windows)
+        batches = self._map()(partial(self._batch, projected), plans)
         if self.n_projections is None or not self._computed:
             yield from batches
         else:
             yield from self._project_computed(batches, windows)
+
+    def _map(self) -> Callable:
+        """Return what goes over the batches: ``map``, or one that works ahead where that pays."""
+        if not self._computed:
+            return map
+        if torch.device(self.device).type != "cpu":
+            return map_ahead
+        return map_beside if any(part.takes_long for part in self._computed) else map
 
     def _windows(self) -> Iterator[slice | torch.Tensor]:
         if self.shuffle:
@@ -142,12 +174,17 @@ class TensorBatches:
         starts = range(0, self.n_samples, self.batch_size)
         return (slice(start, start + self.batch_size) for start in starts)
 
-    def _batch(self, held, window: slice | torch.Tensor) -> tuple:
+    def _plans(self, window: slice | torch.Tensor) -> list[Callable[[], dict]]:
+        if not self._computed:
+            return []
+        rows = np.arange(self.n_samples)[window if isinstance(window, slice) else window.cpu()]
+        return [computed.planned(rows) for computed in self._computed]
+
+    def _batch(self, held, planned: tuple[slice | torch.Tensor, list[Callable]]) -> tuple:
+        window, plans = planned
         X, y = _take(held, window), _take(self.y, window)
-        if self._computed:
-            rows = np.arange(self.n_samples)[window if isinstance(window, slice) else window.cpu()]
-            for computed in self._computed:
-                X.update(_to_device(computed[rows], self.device))
+        for compute in plans:
+            X.update(_to_device(compute(), self.device))
         return X, y
 
     def _project_held(self):
@@ -323,16 +360,6 @@ def _tangents_of(X: Mapping) -> tuple[torch.Tensor, torch.Tensor | None]:
 def _with_tangents(X: Mapping, tangents: torch.Tensor, derivatives: torch.Tensor | None) -> dict:
     X = {**X, "tangents": tangents}
     return X if derivatives is None else {**X, "derivatives": derivatives}
-
-
-def _ahead(function: Callable, values: Iterator) -> Iterator:
-    """Do what ``map`` does, in a thread that works on a value while the one before it is used."""
-    with ThreadPoolExecutor(1) as thread:
-        pending = [thread.submit(function, value) for value in itertools.islice(values, 1)]
-        while pending:
-            result = pending.pop().result()
-            pending += [thread.submit(function, value) for value in itertools.islice(values, 1)]
-            yield result
 
 
 def _common_length(X, y) -> int:

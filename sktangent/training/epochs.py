@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Generator, Iterator
 
 import skorch
 import torch
@@ -40,24 +42,35 @@ def run_epoch(net: skorch.NeuralNet, iterator, training: bool, prefix: str, step
     columns = [(name, f"{prefix}_{name}") for name in _LOSSES]
     size_name = f"{prefix}_batch_size"
     unread, n_batches = [], 0
-    for batch in iterator:
-        notify("on_batch_begin", batch=batch, training=training)
-        step = step_fn(batch, **fit_params)
-        losses = {column: step[name] for name, column in columns if name in step}
-        if is_followed:
-            for name, loss in losses.items():
-                net.history.record_batch(name, loss.item())
-        else:
-            row = net.history[-1]["batches"][-1]
-            unread += [(row, name, _scalar(loss)) for name, loss in losses.items()]
-        net.history.record_batch(size_name, count_samples(batch))
-        notify("on_batch_end", batch=batch, training=training, **step)
-        n_batches += 1
+    with _ended(iter(iterator)) as batches:
+        for batch in batches:
+            notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            losses = {column: step[name] for name, column in columns if name in step}
+            if is_followed:
+                for name, loss in losses.items():
+                    net.history.record_batch(name, loss.item())
+            else:
+                row = net.history[-1]["batches"][-1]
+                unread += [(row, name, _scalar(loss)) for name, loss in losses.items()]
+            net.history.record_batch(size_name, count_samples(batch))
+            notify("on_batch_end", batch=batch, training=training, **step)
+            n_batches += 1
     net.history.record(f"{prefix}_batch_count", n_batches)
     if unread:
         values = torch.stack([loss for *_, loss in unread]).tolist()
         for (row, name, _), value in zip(unread, values, strict=True):
             row[name] = value
+
+
+@contextlib.contextmanager
+def _ended(batches: Iterator) -> Iterator[Iterator]:
+    """End a generator with the epoch, though a step fails: threads may be working for it."""
+    try:
+        yield batches
+    finally:
+        if isinstance(batches, Generator):
+            batches.close()
 
 
 def _scalar(loss: torch.Tensor) -> torch.Tensor:
