@@ -271,7 +271,7 @@ class SeriesTangents(BaseTangents):
         setting = self._setting(X)
         for name in DISPLACEMENTS:
             chosen = amounts[:, [other == name for other in setting.names]]
-            check_reach(chosen, setting.signals.shape[-1], name)
+            check_reach(chosen, setting.signals.shape[-1], name, of_limit="the length")
         smooth = blurred(setting.signals, setting.blur)
         moved = smooth
         moving = np.array(setting.names)[amounts.any(axis=0)]
