@@ -23,6 +23,7 @@ from sktangent.estimators.build import (
     resolve_device,
     resolve_dtype,
 )
+from sktangent.estimators.combined_rows import CombinedRows, pays_to_combine
 from sktangent.estimators.convergence import warn_if_unfinished
 from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
 from sktangent.estimators.input_map import InputMap, frame_or
@@ -342,7 +343,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
 
     def _tangent_rows(
         self, frame, X, train, tangents, derivatives, derivative_weight
-    ) -> TangentRows | MovedRows | None:
+    ) -> TangentRows | CombinedRows | MovedRows | None:
         """Tell where tangents and derivatives come from, if there are to be any, or moves."""
         source = tangents if self.tangents is None or tangents is not None else self.tangents_
         units = NetworkUnits(
@@ -373,6 +374,10 @@ class TangentPropEstimator(SkorchParameters, ABC):
                 )
         if self.penalty_weight == 0 or (source is None and derivatives is None):
             return None
+        given = (derivatives, derivative_weight, self.n_projections)
+        if pays_to_combine(source, X, *given, self._get_skorch_params()):
+            seed = self._random_state.randint(np.iinfo(np.int32).max)
+            return CombinedRows(frame, X, source, units, self.n_projections, seed)
         return TangentRows(frame, X, source, derivatives, derivative_weight, units)
 
     def _l2(self, schedule: Schedule) -> float | None:

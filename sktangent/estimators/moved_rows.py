@@ -8,7 +8,8 @@ import numpy as np
 from sklearn import config_context, get_config
 from sklearn.utils import _safe_indexing
 
-from sktangent._checks import check_nonnegative, check_tangents
+from sktangent._checks import check_nonnegative
+from sktangent.estimators.combined_rows import combinations, draw_signs
 from sktangent.estimators.input_map import like_frame
 from sktangent.estimators.tangent_rows import NetworkUnits, compute_tangents
 from sktangent.training.batches import ComputedRows, forward_strides
@@ -135,13 +136,12 @@ class MovedRows:
         k = self._n_combinations
         if k is None:
             return amounts, None
-        return amounts, self._random.integers(0, 2, (len(rows), k, shape[1])) * 2 - 1
+        return amounts, draw_signs(self._random, len(rows), k, shape[1])
 
     def _tangents_of(self, X: np.ndarray, signs: np.ndarray | None) -> np.ndarray:
         if signs is None:
             return _invariant(*compute_tangents(self._tangents, X))
-        V = self._tangents.combine(X, signs / np.sqrt(signs.shape[1]))
-        return forward_strides(check_tangents(V, X, "tangents.combine(X, coefficients)"))
+        return combinations(self._tangents, X, signs)
 
 
 def _by_name(augment: Mapping, tangents: Callable, X: np.ndarray) -> np.ndarray:

@@ -157,6 +157,8 @@ class ImageTangents(BaseTangents):
     True
     """
 
+    _combines_first = True
+
     def __init__(
         self,
         image_shape: Sequence[int],

@@ -165,6 +165,8 @@ class SeriesTangents(BaseTangents):
            [ 1.  ,  3.  ,  2.  ,  0.  ]])
     """
 
+    _combines_first = True
+
     def __init__(
         self,
         transforms: str | Sequence[str] = DISPLACEMENTS,
