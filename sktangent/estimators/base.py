@@ -375,7 +375,8 @@ class TangentPropEstimator(SkorchParameters, ABC):
         if self.penalty_weight == 0 or (source is None and derivatives is None):
             return None
         given = (derivatives, derivative_weight, self.n_projections)
-        if pays_to_combine(source, X, *given, self._get_skorch_params()):
+        is_cpu = resolve_device(self.device).type == "cpu"  # others keep and read them for less
+        if is_cpu and pays_to_combine(source, X, *given, self._get_skorch_params()):
             seed = self._random_state.randint(np.iinfo(np.int32).max)
             return CombinedRows(frame, X, source, units, self.n_projections, seed)
         return TangentRows(frame, X, source, derivatives, derivative_weight, units)
