@@ -18,7 +18,7 @@ from sktangent._html import diagram
 from sktangent._randomness import seeded
 from sktangent._speed.threads import threads_for
 from sktangent.estimators.build import (
-    let_helpers_move,
+    let_helper_move,
     multiplications,
     resolve_device,
     resolve_dtype,
@@ -255,7 +255,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _train(self, net, schedule: Schedule, inputs, target, fresh: bool, incremental: bool):
         epochs = 1 if incremental else schedule.epochs
         show_progress(net, self, epochs)
-        let_helpers_move(net.module_, inputs, schedule.batch_size)
+        let_helper_move(net.module_, inputs, schedule.batch_size)
         with (
             threads_for(multiplications(net.module_, inputs, schedule.batch_size)),
             contextlib.nullcontext() if fresh else unchanged_on_failure(net),

@@ -28,15 +28,15 @@ class ComputedRows:
     ----------
     function : callable
         Takes row numbers, an ndarray of int of shape (n,), and returns a dict of ndarrays with n
-        rows each. It may be called from other threads.
+        rows each. It may be called from another thread.
     n_rows : int
         Number of rows that there are.
     draw : callable, default=None
         Takes the same row numbers and returns a tuple of what ``function`` takes behind them. It
         is called in the order of the batches, whatever the threads do: for random numbers.
     takes_long : bool, default=False
-        Whether computing takes about as long as training on what was computed, so that threads
-        for it pay on the CPU too.
+        Whether computing takes about as long as training on what was computed, so that a thread
+        for it pays on the CPU too.
 
     Examples
     --------
