@@ -38,6 +38,15 @@ from sktangent.estimators.weighted_fit import fit_weighted
 from sktangent.modules import MLP
 from sktangent.net import TangentPropNet
 from sktangent.training.batches import forward_strides
+from sktangent.training.distributed import (
+    average,
+    common_random_state,
+    count,
+    fits_together,
+    note_samples,
+    of_first,
+    writes,
+)
 from sktangent.training.history import EpochHistory
 from sktangent.training.stopping import unchanged_on_failure
 
@@ -118,6 +127,10 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")
 
+    def __getstate__(self) -> dict:
+        """Leave the accelerator out, which belongs to processes that run."""
+        return {**super().__getstate__(), "accelerator": None}
+
     def _sk_visual_block_(self):
         """Show tangents and preprocessor inside, the fitted ones where there are."""
         names = ("tangents", "preprocessor")
@@ -159,6 +172,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
         fresh = not (self.warm_start and hasattr(self, "net_"))
         return self._fit(X, y, sample_weight, tangents, derivatives, fresh)
 
+    @fits_together
     def _fit(
         self,
         X,
@@ -178,12 +192,13 @@ class TangentPropEstimator(SkorchParameters, ABC):
         y, is_unknown = self._fill_unknown(y, derivatives)
         X, y = self._check_data(X, y, fresh, incremental, classes)
         y = y if is_unknown is None else with_nan(y, is_unknown, derivatives)
+        note_samples(X, y)
         frame = frame_or(given, X)
         weight = self._check_weight(X, y, sample_weight)
         if fresh:
-            self._random_state = check_random_state(self.random_state)
+            self._random_state = common_random_state(check_random_state(self.random_state))
         train, valid = self._split(y, weight)
-        device = resolve_device(self.device)
+        device = resolve_device(self.device, self.accelerator)
         with seeded(self._random_state.randint(np.iinfo(np.int32).max), device):
             target = self._encode_target(y, weight, fresh)
             self._fit_parts(frame, X, y, weight, train, derivatives, fresh, incremental)
@@ -199,7 +214,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
                     f"{self.n_projections}, which combines tangents."
                 )
             net = None if fresh else self.net_
-            schedule = plan(self, len(target[train]), find, incremental, net=net)
+            schedule = plan(self, count(len(target[train])), find, incremental, net=net)
             if fresh:
                 net = self._new_net(schedule, inputs["x"], target, train, device, find)
             else:
@@ -210,7 +225,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
         if fresh:
             self._built_with = fixed_params(self)
         self.net_ = net
-        if not incremental:
+        if not incremental and writes():
             warn_if_unfinished(net, len(net.history) - n_epochs_before, self.max_epochs)
         return self
 
@@ -226,7 +241,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
         if derivatives is not None and self._x_scale is None:
             self._x_scale = moments(X[train].reshape(len(X[train]), -1), weight[train])[1]
         if fresh or not incremental:
-            self._mean_weight = weight[train].mean()
+            self._mean_weight = average(weight[train])
 
     def _new_net(self, schedule: Schedule, x, target, train, device, find) -> TangentPropNet:
         net = build_net(
@@ -312,8 +327,10 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _fit_preprocessor(self, X, y: np.ndarray, weight: np.ndarray, train) -> None:
         vars(self).pop("preprocessor_", None)
         if self.preprocessor is not None:
-            self.preprocessor_ = fit_weighted(
-                clone(self.preprocessor), _safe_indexing(X, train), y[train], weight[train]
+            self.preprocessor_ = of_first(
+                fit_weighted(
+                    clone(self.preprocessor), _safe_indexing(X, train), y[train], weight[train]
+                )
             )
 
     def _keeps_tangents(self, fresh: bool, incremental: bool) -> bool:

@@ -31,6 +31,14 @@ def test_batches_are_those_of_a_data_loader(samples, batch_size):
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
+def test_rows_are_computed_for_a_batch_of_one_as_for_any(shuffle):
+    computed = ComputedRows(lambda rows: {"x": X[rows]}, 11)
+    batches = TensorBatches({"x": computed}, Y, batch_size=5, shuffle=shuffle)
+    for samples, y in batches:
+        torch.testing.assert_close(samples["x"], torch.as_tensor(X[y.numpy()]))
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
 def test_a_view_that_repeats_one_row_stays_one(shuffle):
     repeated = np.broadcast_to(np.eye(50), (11, 50, 50))
     batches = TensorBatches({"x": X, "tangents": repeated}, Y, batch_size=4, shuffle=shuffle)
