@@ -28,7 +28,8 @@ class TensorBatches:
 
     A drop-in for :class:`torch.utils.data.DataLoader` on in-memory data: the arrays are moved to
     the device once, and a batch is one indexing operation per array. It is a copy, so a module
-    that writes into its input leaves the arrays alone.
+    that writes into its input leaves the arrays alone. Arrays that would fill more than half of
+    what a GPU has free stay where they are, and batches go there through pinned memory, one ahead.
 
     Parameters
     ----------
@@ -77,8 +78,9 @@ class TensorBatches:
     ) -> None:
         self.n_samples = _common_length(X, y)
         held, self._computed = _split_computed(X)
-        self.X = _to_device(held, device)
-        self.y = _to_device(y, device)
+        self._home = device if _fits(device, held, y) else "cpu"
+        self.X = _to_device(held, self._home)
+        self.y = _to_device(y, self._home)
         self._batch_size, self._shuffle = batch_size, shuffle
         self.batch_size = min(batch_size, max(self.n_samples, 1))
         self.shuffle = shuffle and self.batch_size < self.n_samples
@@ -108,7 +110,8 @@ class TensorBatches:
         # where others have a part of the batches, what they combine is not combined here
         held = self._project_held() if self._ranks is None else self.X
         # on the CPU a thread takes from training the cores that it computes on
-        in_turn = torch.device(self.device).type == "cpu" or not self._computed
+        are_there = self._home == self.device and not self._computed
+        in_turn = torch.device(self.device).type == "cpu" or are_there
         batches = (map if in_turn else _ahead)(partial(self._batch, held), iter(windows))
         if self.n_projections is None or not (self._computed or self._ranks):
             yield from batches
@@ -128,11 +131,11 @@ class TensorBatches:
     def _batch(self, held, window: slice | torch.Tensor) -> tuple:
         part = self._part(window)
         own = _of_window(window, part)
-        X, y = _take(held, own), _take(self.y, own)
+        X, y = (_send(_take(values, own), self.device) for values in (held, self.y))
         if self._computed:
             rows = _row_numbers(window)
             for computed in self._computed:
-                X.update(_to_device(computed.part(rows, part), self.device))
+                X.update(_send(computed.part(rows, part), self.device))
         return X, y
 
     def _project_held(self):
@@ -168,7 +171,7 @@ class TensorBatches:
     def _order(self) -> torch.Tensor:
         generator = generator_for("cpu") if self.generator is None else self.generator
         order = torch.randperm(self.n_samples, generator=generator)
-        return order.to(self.device)
+        return order.to(self._home)
 
 
 def make_batches(
@@ -280,6 +283,27 @@ def _move(array: torch.Tensor, device) -> torch.Tensor:
     if _repeats_one_row(array):
         return array[:1].to(device).expand(array.shape)
     return array.to(device)
+
+
+def _fits(device: str | torch.device, *parts) -> bool:
+    """Tell whether a device has room for arrays, and as much again for what training needs."""
+    device = torch.device(device)
+    if device.type != "cuda":
+        return True
+    arrays = [as_tensor(array) for part in parts if part is not None for array in _arrays(part)]
+    n_bytes = sum(array[:1].nbytes if _repeats_one_row(array) else array.nbytes for array in arrays)
+    return 2 * n_bytes <= torch.cuda.mem_get_info(device)[0]
+
+
+def _send(part, device):
+    """Bring a batch to the device; to a GPU without waiting for it."""
+    return _map(lambda array: _send_array(as_tensor(array), torch.device(device)), part)
+
+
+def _send_array(array: torch.Tensor, device: torch.device) -> torch.Tensor:
+    if device.type != "cuda" or array.is_cuda or _repeats_one_row(array):
+        return _move(array, device)
+    return array.pin_memory().to(device, non_blocking=True)
 
 
 def _repeats_one_row(array: torch.Tensor) -> bool:
