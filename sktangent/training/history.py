@@ -8,6 +8,9 @@ from skorch.history import History
 
 from sktangent.training.distributed import sum_over_ranks
 
+# what skorch found by the name print, in whose place others have put their own since, as Ray does
+_PRINT = PrintLog().sink
+
 
 class EpochHistory(History):
     """A :class:`skorch.history.History` that does not copy itself to find its last row.
@@ -80,7 +83,7 @@ class QuietLog(PrintLog):
 
     def on_epoch_end(self, net: skorch.NeuralNet, **kwargs) -> None:
         """Print the epoch's row, or hand it to ``sink``."""
-        if net.verbose or self.sink is not print:
+        if net.verbose or self.sink is not _PRINT:
             super().on_epoch_end(net, **kwargs)
 
 

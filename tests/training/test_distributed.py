@@ -6,15 +6,19 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback, Checkpoint, EpochScoring, GradientNormClipping
+from torch.utils.data import DataLoader
 
 from sktangent import TangentPropClassifier, TangentPropRegressor
+from sktangent.net import TangentPropNet
 from sktangent.tangents import FeatureTangents, NeighborTangents, TransformTangents
+from sktangent.training.distributed import Ranks, together
 
 pytest.importorskip("accelerate")
 
@@ -279,6 +283,67 @@ def test_a_pickled_model_needs_no_accelerator(ranks):
     model = pickle.loads(ranks[0][0]["projected"]["pickled"])
     assert model.accelerator is None
     assert np.array_equal(model.predict(X), projected(None).predict(X))
+
+
+def accelerator_like(**told):
+    """Return what tells of itself as an accelerator of two processes does."""
+    known = {"num_processes": 2, "process_index": 0, "mixed_precision": "no"}
+    more = {"gradient_accumulation_steps": 1, "distributed_type": "MULTI_CPU", "reduce": None}
+    return SimpleNamespace(**{**known, **more, **told})
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"mixed_precision": "fp16"}, "mixed_precision='fp16'"),
+        ({"gradient_accumulation_steps": 2}, "gradient_accumulation_steps=2"),
+        ({"distributed_type": "FSDP"}, "FSDP"),
+    ],
+)
+def test_accelerators_that_do_more_are_refused(told, message):
+    model = TangentPropRegressor(accelerator=accelerator_like(reduce=print, **told))
+    with pytest.raises(ValueError, match=f"accelerator must.*{message}"):
+        model.fit(X, Y)
+
+
+def test_what_is_no_accelerator_is_refused():
+    with pytest.raises(ValueError, match="'accelerator' parameter"):
+        TangentPropRegressor(accelerator="gpu").fit(X, Y)
+
+
+def test_levenberg_marquardt_is_refused_and_not_chosen():
+    lone = accelerator_like(num_processes=1, device="cpu", reduce=print)
+    model = TangentPropRegressor(optimizer="lm", accelerator=lone, **COMMON)
+    with pytest.raises(ValueError, match="optimizer='lm' needs .* one process"):
+        model.fit(X, Y)
+    chosen = TangentPropRegressor(max_epochs="auto", accelerator=lone, tol=1e9, n_iter_no_change=1)
+    assert type(chosen.fit(X, Y, derivatives=X).net_.optimizer_) is torch.optim.Adam
+
+
+def test_batches_of_a_loader_are_refused():
+    net = TangentPropNet(torch.nn.Linear(4, 1), iterator_train=DataLoader, verbose=0)
+    with (
+        together(accelerator_like()),
+        pytest.raises(ValueError, match="training samples come from DataLoader"),
+    ):
+        net.initialize().run_single_epoch(
+            DataLoader(X), training=True, prefix="train", step_fn=net.train_step
+        )
+
+
+def test_parts_too_small_for_the_batches_are_refused(monkeypatch):
+    ranks = Ranks(accelerator_like())
+    monkeypatch.setattr(ranks, "gather", lambda value: [(3, 20), (90, 20)])
+    with pytest.raises(ValueError, match=r"5 batches of an epoch, got \[3, 90\] samples"):
+        ranks.batch_sizes(3, 20)
+
+
+@pytest.mark.parametrize(("n_samples", "parts"), [(7, [3, 4]), (2, [1, 1]), (1, [1, 1])])
+def test_a_batch_is_divided_among_all(n_samples, parts):
+    ranks = [Ranks(accelerator_like(process_index=i)) for i in range(2)]
+    slices = [each.part_of_batch(n_samples) for each in ranks]
+    assert [len(range(n_samples)[part]) for part in slices] == parts
+    assert {i for part in slices for i in range(n_samples)[part]} == set(range(n_samples))
 
 
 if __name__ == "__main__":
