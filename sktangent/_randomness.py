@@ -78,7 +78,13 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     ...     torch.rand(2, generator=generator_for("cpu"))
     tensor([0.4963, 0.7682])
     """
-    token = _own.set(_Randomness(seed, torch.device(device)))
+    with _using(_Randomness(seed, torch.device(device))):
+        yield
+
+
+@contextlib.contextmanager
+def _using(randomness: _Randomness) -> Iterator[None]:
+    token = _own.set(randomness)
     try:
         yield
     finally:
@@ -91,8 +97,7 @@ def generator_for(device: torch.device | str) -> torch.Generator | None:
     return None if own is None else own.generator(torch.device(device))
 
 
-@contextlib.contextmanager
-def drawing_apart(index: int | None) -> Iterator[None]:
+def drawing_apart(index: int | None) -> contextlib.AbstractContextManager:
     """Let one of the processes that fit together draw what the others do not see, as dropout is.
 
     How much they draw depends on their samples; what they draw in common stays in step.
@@ -103,14 +108,7 @@ def drawing_apart(index: int | None) -> Iterator[None]:
         Which process this is. None: it is alone, and nothing changes.
     """
     own = _own.get()
-    if own is None or index is None:
-        yield
-        return
-    token = _own.set(own.apart(index))
-    try:
-        yield
-    finally:
-        _own.reset(token)
+    return contextlib.nullcontext() if own is None or index is None else _using(own.apart(index))
 
 
 @contextlib.contextmanager

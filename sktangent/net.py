@@ -292,8 +292,9 @@ class TangentPropNet(skorch.NeuralNet):
         data = self.get_loss(y_pred, y, X=X, training=True)
         step = self._loss_terms(data, y_pred, y, dy_pred, derivatives, X)
         step["loss"].backward()
-        optimizers = [getattr(self, f"{name}_") for name in self._optimizers]
-        step = join_step(step, optimizers, count_samples(batch))
+        if rank() is not None:
+            optimizers = [getattr(self, f"{name}_") for name in self._optimizers]
+            step = join_step(step, optimizers, count_samples(batch))
         return {**step, "y_pred": y_pred}
 
     def _loss_terms(self, data, y_pred, y, dy_pred, derivatives, X) -> dict[str, Tensor]:

@@ -399,7 +399,7 @@ normalize_y : bool, default=True
                 "derivatives has no gradient with respect to where its kinks are, so it can hardly "
                 "fit them. Use a smooth activation, 'gelu', 'silu' or 'tanh'.",
                 UserWarning,
-                stacklevel=6,
+                stacklevel=7,
             )
 
     def _criterion_params(self) -> dict:

@@ -125,13 +125,18 @@ class TensorBatches:
         return (slice(end - n, end) for end, n in zip(ends, self.sizes, strict=True))
 
     def _part(self, window: slice | torch.Tensor) -> slice:
+        """Tell which part of a batch is to be trained on here."""
+        if self._ranks is None:
+            return slice(None)
         n = window.stop - window.start if isinstance(window, slice) else len(window)
-        return slice(0, n) if self._ranks is None else self._ranks.part_of_batch(n)
+        return self._ranks.part_of_batch(n)
 
     def _batch(self, held, window: slice | torch.Tensor) -> tuple:
         part = self._part(window)
         own = _of_window(window, part)
-        X, y = (_send(_take(values, own), self.device) for values in (held, self.y))
+        X, y = _take(held, own), _take(self.y, own)
+        if self._home != self.device:
+            X, y = _send(X, self.device), _send(y, self.device)
         if self._computed:
             rows = _row_numbers(window)
             for computed in self._computed:
@@ -329,6 +334,8 @@ def _row_numbers(window: slice | torch.Tensor) -> np.ndarray:
 
 
 def _of_window(window: slice | torch.Tensor, part: slice) -> slice | torch.Tensor:
+    if part.stop is None:
+        return window
     if isinstance(window, slice):
         return slice(window.start + part.start, window.start + part.stop)
     return window[part]
