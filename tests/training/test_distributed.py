@@ -20,8 +20,6 @@ from sktangent.net import TangentPropNet
 from sktangent.tangents import FeatureTangents, NeighborTangents, TransformTangents
 from sktangent.training.distributed import Ranks, together
 
-pytest.importorskip("accelerate")
-
 N = 61  # batches of 20, and one of 1 that is less than two processes can share
 X = np.random.default_rng(0).normal(size=(N, 4))
 Y = np.sin(2 * X[:, 0]) + X[:, 1]
