@@ -16,8 +16,7 @@ from torch import nn
 
 from sktangent._html import diagram
 from sktangent._randomness import seeded
-from sktangent._speed.threads import threads_for
-from sktangent.estimators.build import multiplications, resolve_device, resolve_dtype
+from sktangent.estimators.build import resolve_device, resolve_dtype
 from sktangent.estimators.convergence import warn_if_unfinished
 from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
 from sktangent.estimators.input_map import InputMap, frame_or
@@ -249,10 +248,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _train(self, net, schedule: Schedule, inputs, target, fresh: bool, incremental: bool):
         epochs = 1 if incremental else schedule.epochs
         show_progress(net, self, epochs)
-        with (
-            threads_for(multiplications(net.module_, inputs, schedule.batch_size)),
-            contextlib.nullcontext() if fresh else unchanged_on_failure(net),
-        ):
+        with contextlib.nullcontext() if fresh else unchanged_on_failure(net):
             try:
                 net.partial_fit(plain_or_dict(inputs), target, epochs=epochs)
             finally:
