@@ -27,6 +27,7 @@ from sktangent.estimators.schedule import FULL_BATCH, NAMES, Schedule, plan
 from sktangent.estimators.tangent_rows import NetworkUnits, TangentRows, compute_tangents, moments
 from sktangent.estimators.training_data import (
     check_augment,
+    check_something_is_known,
     collect_inputs,
     fixed_split,
     plain_or_dict,
@@ -63,8 +64,8 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _criterion_params(self) -> dict:
         """Tell the parameters of the criterion beside the penalty weight."""
 
-    def _fill_unknown(self, y, derivatives) -> tuple:
-        """Put zeros where targets may be, and are, NaN; tell where that was."""
+    def _fill_unknown(self, y) -> tuple:
+        """Put zeros where targets are NaN, if there may be any; tell where that was."""
         return y, None
 
     def _check_activations(self, module: nn.Module, probes: torch.Tensor) -> None:
@@ -174,9 +175,11 @@ class TangentPropEstimator(SkorchParameters, ABC):
         if not fresh:
             check_can_go_on(self, self._built_with, self.net_, self._dtype)
         given = X
-        y, is_unknown = self._fill_unknown(y, derivatives)
+        is_unknown = None
+        if derivatives is not None or callable(self.tangents if tangents is None else tangents):
+            y, is_unknown = self._fill_unknown(y)
         X, y = self._check_data(X, y, fresh, incremental, classes)
-        y = y if is_unknown is None else with_nan(y, is_unknown, derivatives)
+        y = y if is_unknown is None else with_nan(y, is_unknown)
         frame = frame_or(given, X)
         weight = self._check_weight(X, y, sample_weight)
         if fresh:
@@ -192,6 +195,8 @@ class TangentPropEstimator(SkorchParameters, ABC):
             }
             find = self._tangent_rows(frame, X, train, tangents, derivatives, derivative_weight)
             collected = collect_inputs(find, inputs, X, train, self._get_skorch_params())
+            if is_unknown is not None:
+                check_something_is_known(y, derivatives, find)
             if self.n_projections is not None and "derivative_weight" in collected:
                 raise ValueError(
                     "derivative_weight must be the same for all outputs with n_projections="
