@@ -16,8 +16,7 @@ from torch import nn
 
 from sktangent._html import diagram
 from sktangent._randomness import seeded
-from sktangent._speed.threads import threads_for
-from sktangent.estimators.build import multiplications, resolve_device, resolve_dtype
+from sktangent.estimators.build import resolve_device, resolve_dtype
 from sktangent.estimators.convergence import warn_if_unfinished
 from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
 from sktangent.estimators.input_map import InputMap, frame_or
@@ -28,6 +27,7 @@ from sktangent.estimators.schedule import FULL_BATCH, NAMES, Schedule, plan
 from sktangent.estimators.tangent_rows import NetworkUnits, TangentRows, compute_tangents, moments
 from sktangent.estimators.training_data import (
     check_augment,
+    check_something_is_known,
     collect_inputs,
     fixed_split,
     plain_or_dict,
@@ -73,8 +73,8 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _criterion_params(self) -> dict:
         """Tell the parameters of the criterion beside the penalty weight."""
 
-    def _fill_unknown(self, y, derivatives) -> tuple:
-        """Put zeros where targets may be, and are, NaN; tell where that was."""
+    def _fill_unknown(self, y) -> tuple:
+        """Put zeros where targets are NaN, if there may be any; tell where that was."""
         return y, None
 
     def _check_activations(self, module: nn.Module, probes: torch.Tensor) -> None:
@@ -189,9 +189,11 @@ class TangentPropEstimator(SkorchParameters, ABC):
         if not fresh:
             check_can_go_on(self, self._built_with, self.net_, self._dtype)
         given = X
-        y, is_unknown = self._fill_unknown(y, derivatives)
+        is_unknown = None
+        if derivatives is not None or callable(self.tangents if tangents is None else tangents):
+            y, is_unknown = self._fill_unknown(y)
         X, y = self._check_data(X, y, fresh, incremental, classes)
-        y = y if is_unknown is None else with_nan(y, is_unknown, derivatives)
+        y = y if is_unknown is None else with_nan(y, is_unknown)
         note_samples(X, y)
         frame = frame_or(given, X)
         weight = self._check_weight(X, y, sample_weight)
@@ -208,6 +210,8 @@ class TangentPropEstimator(SkorchParameters, ABC):
             }
             find = self._tangent_rows(frame, X, train, tangents, derivatives, derivative_weight)
             collected = collect_inputs(find, inputs, X, train, self._get_skorch_params())
+            if is_unknown is not None:
+                check_something_is_known(y, derivatives, find)
             if self.n_projections is not None and "derivative_weight" in collected:
                 raise ValueError(
                     "derivative_weight must be the same for all outputs with n_projections="
@@ -264,10 +268,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _train(self, net, schedule: Schedule, inputs, target, fresh: bool, incremental: bool):
         epochs = 1 if incremental else schedule.epochs
         show_progress(net, self, epochs)
-        with (
-            threads_for(multiplications(net.module_, inputs, schedule.batch_size)),
-            contextlib.nullcontext() if fresh else unchanged_on_failure(net),
-        ):
+        with contextlib.nullcontext() if fresh else unchanged_on_failure(net):
             try:
                 net.partial_fit(plain_or_dict(inputs), target, epochs=epochs)
             finally:

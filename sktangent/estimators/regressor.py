@@ -167,7 +167,7 @@ normalize_y : bool, default=True
         X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
             The samples. More than two dimensions go through if the module takes them.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            The targets. With ``derivatives``, NaN where a value is not known: its term drops out.
+            The targets. With derivatives, NaN where a value is not known: its term drops out.
         sample_weight : array-like of shape (n_samples,), default=None
             s, the weight of each sample in both terms. None: ones.
         tangents : array-like of shape (n_samples, n_tangents, *input_shape), default=None
@@ -381,8 +381,8 @@ normalize_y : bool, default=True
             )
         return ((y - self._y_mean) / self._y_scale).astype(self._dtype)
 
-    def _fill_unknown(self, y, derivatives) -> tuple:
-        if derivatives is None or sparse.issparse(y):
+    def _fill_unknown(self, y) -> tuple:
+        if sparse.issparse(y):
             return y, None
         try:
             values = np.asarray(y, dtype=np.float64)
