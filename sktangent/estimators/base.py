@@ -10,17 +10,25 @@ import torch
 from scipy import sparse
 from sklearn.base import RegressorMixin, _fit_context, clone
 from sklearn.model_selection import train_test_split
-from sklearn.utils import _safe_indexing, check_random_state, column_or_1d
+from sklearn.utils import (
+    _safe_indexing,
+    check_array,
+    check_consistent_length,
+    check_random_state,
+    column_or_1d,
+)
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import nn
 
+from sktangent._checks import validating
 from sktangent._html import diagram
 from sktangent._randomness import seeded
 from sktangent._speed.threads import threads_for
+from sktangent._tables import frame_or, with_zeros_for_words
 from sktangent.estimators.build import multiplications, resolve_device, resolve_dtype
 from sktangent.estimators.convergence import warn_if_unfinished
 from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
-from sktangent.estimators.input_map import InputMap, frame_or
+from sktangent.estimators.input_map import InputMap
 from sktangent.estimators.moved_rows import MovedRows, largest_amounts
 from sktangent.estimators.network import build_net, go_on_with, show_progress
 from sktangent.estimators.parameters import CONSTRAINTS, SkorchParameters
@@ -264,22 +272,20 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _check_data(
         self, X, y, fresh: bool, incremental: bool, classes
     ) -> tuple[np.ndarray, np.ndarray]:
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            dtype=resolve_dtype(self.dtype),
-            allow_nd=True,
-            multi_output=True,
-            y_numeric=isinstance(self, RegressorMixin),
-            reset=fresh,
-        )
-        if fresh:
-            self._sparse_target = type(y) if sparse.issparse(y) else None
-        y = y.toarray() if sparse.issparse(y) else y
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        y = self._check_target(y, fresh, incremental, classes)
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        X = self._validate(X, fresh)
+        with validating(y, "y", labels=not isinstance(self, RegressorMixin)):
+            y = check_array(y, accept_sparse="csr", ensure_2d=False, dtype=None, input_name="y")
+            check_consistent_length(X, y)
+            if fresh:
+                self._sparse_target = type(y) if sparse.issparse(y) else None
+            y = y.toarray() if sparse.issparse(y) else y
+            if y.ndim == 2 and y.shape[1] == 1:
+                y = column_or_1d(y, warn=True)
+            y = self._check_target(y, fresh, incremental, classes)
         if fresh:
             self._input_shape, self._dtype = X.shape[1:], X.dtype
         if self.autocast is not None and self._dtype != np.float32:
@@ -289,10 +295,19 @@ class TangentPropEstimator(SkorchParameters, ABC):
             )
         return self._check_input(X), y
 
+    def _validate(self, X, fresh: bool = False) -> np.ndarray:
+        """Check samples; columns that only a preprocessor can read become zeros."""
+        dtype = resolve_dtype(self.dtype if fresh else None)
+        X = X if self.preprocessor is None else with_zeros_for_words(X)
+        with validating(X, "X"):
+            return validate_data(self, X, dtype=dtype, allow_nd=True, reset=fresh)
+
     def _check_weight(self, X, y, sample_weight) -> np.ndarray:
-        weight = _check_sample_weight(
-            sample_weight, X, dtype=np.float64, ensure_non_negative=True
-        ) * self._target_weight(y)
+        with validating(sample_weight, "sample_weight"):
+            weight = _check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
+        weight = weight * self._target_weight(y)
         if not weight.any():
             raise ValueError("sample_weight, times class_weight, is zero for every sample.")
         return weight
@@ -365,7 +380,10 @@ class TangentPropEstimator(SkorchParameters, ABC):
                     n_projections=self.n_projections,
                     seed=self._random_state.randint(np.iinfo(np.int32).max),
                 )
-        if self.penalty_weight == 0 or (source is None and derivatives is None):
+        has_none = source is None and derivatives is None
+        if has_none and derivative_weight is not None:
+            raise ValueError("derivative_weight is given, and there are no tangents to weigh.")
+        if self.penalty_weight == 0 or has_none:
             return None
         return TangentRows(frame, X, source, derivatives, derivative_weight, units)
 
@@ -400,8 +418,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
             return X, X, X
         check_is_fitted(self)
         given = X
-        X = validate_data(self, X, dtype=(np.float64, np.float32), allow_nd=True, reset=False)
-        X = self._check_input(X)
+        X = self._check_input(self._validate(X))
         frame = frame_or(given, X)
         return frame, X, self._input_map().transform(frame, X)
 
@@ -424,7 +441,11 @@ class TangentPropEstimator(SkorchParameters, ABC):
             raise ValueError(
                 f"X holds samples of shape {X.shape[1:]}; fit saw shape {self._input_shape}."
             )
-        return forward_strides(X.astype(self._dtype, copy=False))
+        with np.errstate(over="ignore"):
+            converted = X.astype(self._dtype, copy=False)
+        if converted is not X and not np.isfinite(converted).all():
+            raise ValueError(f"X holds values too large for the network's {self._dtype}.")
+        return forward_strides(converted)
 
     def _input_map(self) -> InputMap:
         return InputMap(getattr(self, "preprocessor_", None), self._dtype)

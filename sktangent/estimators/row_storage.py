@@ -64,7 +64,6 @@ def keep_or_compute(
     for parts in itertools.chain([first], map(find, chunks)):
         n_found = len(parts["tangents"])
         for name, part in parts.items():
-            _check_like(part, whole[name])
             whole[name][done : done + n_found] = part
         done += n_found
     return whole
@@ -87,11 +86,3 @@ def _chunks(rows: Rows, n_rows: int, size: int) -> Iterator[Rows]:
     windows = (slice(start, start + size) for start in range(0, n_rows, size))
     # of all rows, slices: they are views
     return windows if isinstance(rows, slice) else (rows[window] for window in windows)
-
-
-def _check_like(part: np.ndarray, whole: np.ndarray) -> None:
-    if part.shape[1:] != whole.shape[1:]:
-        raise ValueError(
-            f"tangents(X) returned {whole.shape[1]} tangents for one part of X and {part.shape[1]} "
-            "for another; all samples must have as many."
-        )
