@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ from torch import nn
 
 from sktangent._checks import validating
 from sktangent._html import diagram
-from sktangent._randomness import seeded
+from sktangent._memory import described, memory_for
+from sktangent._randomness import in_place_of_global, may_draw, seeded
 from sktangent._speed.threads import threads_for
 from sktangent._tables import frame_or, with_zeros_for_words
 from sktangent.estimators.build import multiplications, resolve_device, resolve_dtype
@@ -48,6 +50,11 @@ from sktangent.net import TangentPropNet
 from sktangent.training.batches import forward_strides
 from sktangent.training.history import EpochHistory
 from sktangent.training.stopping import unchanged_on_failure
+
+_SMALLER_STEPS = (
+    "Set a smaller batch_size, n_projections, fewer hidden units, or optimizer='adam' where it is "
+    "'lm' or 'lbfgs', which take all samples at once."
+)
 
 
 class TangentPropEstimator(SkorchParameters, ABC):
@@ -258,6 +265,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
         epochs = 1 if incremental else schedule.epochs
         show_progress(net, self, epochs)
         with (
+            memory_for(_step_on(inputs, schedule), _SMALLER_STEPS),
             threads_for(multiplications(net.module_, inputs, schedule.batch_size)),
             contextlib.nullcontext() if fresh else unchanged_on_failure(net),
         ):
@@ -307,7 +315,11 @@ class TangentPropEstimator(SkorchParameters, ABC):
             weight = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
             )
-        weight = weight * self._target_weight(y)
+        with validating(None, "class_weight"):
+            factor = self._target_weight(y)
+            if not (np.isfinite(factor).all() and np.min(factor) >= 0):
+                raise ValueError("class_weight must be finite and zero or more.")
+        weight = weight * factor
         if not weight.any():
             raise ValueError("sample_weight, times class_weight, is zero for every sample.")
         return weight
@@ -343,6 +355,8 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _fit_tangents(self, X, y: np.ndarray, train) -> None:
         """Keep the ``tangents`` callable, fitted on the samples as they were given if it can be."""
         vars(self).pop("tangents_", None)
+        if isinstance(self.tangents, type):
+            raise TypeError(f"tangents must be an instance, got the class {self.tangents!r}.")
         if self.tangents is not None:
             self.tangents_ = self.tangents
             if hasattr(self.tangents, "fit"):
@@ -395,7 +409,8 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _outputs(self, X) -> np.ndarray:
         """Compute the network's outputs, (n_samples, n_outputs)."""
         Z = self._check_samples(X)[2]
-        return self.net_.forward(Z).numpy()
+        with self._predicting(Z):
+            return self.net_.forward(Z).numpy()
 
     def _directional_derivatives(self, X, tangents) -> np.ndarray:
         """Compute those of the network's outputs, (n_samples, n_tangents, n_outputs)."""
@@ -403,14 +418,29 @@ class TangentPropEstimator(SkorchParameters, ABC):
         source = getattr(self, "tangents_", None) if tangents is None else tangents
         if source is None:
             raise ValueError("tangents must be given: the estimator has no tangents of its own.")
-        V = compute_tangents(source, X)[0]
-        return self.net_.directional_derivative(Z, self._input_map().push_forward(frame, V))
+        with self._predicting(Z):
+            V = compute_tangents(source, X)[0]
+            return self.net_.directional_derivative(Z, self._input_map().push_forward(frame, V))
 
     def _outputs_and_jacobian(self, X) -> tuple[np.ndarray, np.ndarray]:
         """Compute the network's outputs, and their Jacobian by X."""
         frame, X, Z = self._check_samples(X)
-        y, J = self.net_.forward_with_jacobian(Z)
-        return y, self._input_map().pull_back(frame, X, J)
+        with self._predicting(Z):
+            y, J = self.net_.forward_with_jacobian(Z)
+            return y, self._input_map().pull_back(frame, X, J)
+
+    @contextlib.contextmanager
+    def _predicting(self, Z: np.ndarray) -> Iterator[None]:
+        """Let a network that draws do so from numbers of its own, the same in every call."""
+        what = f"the answers for samples of {described(Z.shape, Z.itemsize)}"
+        draws = may_draw(self.module_)
+        device = torch.device(self.net_.device)
+        with (
+            memory_for(what, "Ask for fewer samples at a time."),
+            seeded(0, device) if draws else contextlib.nullcontext(),
+            in_place_of_global() if draws else contextlib.nullcontext(),
+        ):
+            yield
 
     def _check_samples(self, X) -> tuple:
         """Check samples to predict for: as they were given, as X, and as the network sees them."""
@@ -449,6 +479,16 @@ class TangentPropEstimator(SkorchParameters, ABC):
 
     def _input_map(self) -> InputMap:
         return InputMap(getattr(self, "preprocessor_", None), self._dtype)
+
+
+def _step_on(inputs: dict, schedule: Schedule) -> str:
+    """Tell what a step of the optimizer works on."""
+    parts = [
+        f"{name} {described((schedule.batch_size, *part.shape[1:]), part.itemsize)}"
+        for name, part in inputs.items()
+        if isinstance(part, np.ndarray)
+    ]
+    return f"a step of optimizer {schedule.optimizer!r} on {', '.join(parts) or 'computed rows'}"
 
 
 def _standardize(module: MLP, x: np.ndarray) -> None:

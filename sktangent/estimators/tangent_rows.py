@@ -17,8 +17,15 @@ from sktangent._checks import (
     distinct_rows,
     repeats_one_row,
 )
+from sktangent._memory import memory_for
 from sktangent.estimators.input_map import InputMap
 from sktangent.training.batches import forward_strides
+
+_FEWER_TANGENTS = (
+    "Let tangents(X) compute fewer, or return a view where all samples have the same "
+    "(np.broadcast_to); give a callable in place of an array, which is asked for some samples at a "
+    "time; set a smaller batch_size."
+)
 
 
 @dataclass(frozen=True)
@@ -157,7 +164,8 @@ class TangentRows:
 def blaming(rows: slice | np.ndarray, n_samples: int) -> Iterator[None]:
     """Let errors say for which samples tangents were being computed."""
     try:
-        yield
+        with memory_for("tangents", _FEWER_TANGENTS):
+            yield
     except Exception as error:
         index = np.arange(n_samples)[rows]
         named = np.array2string(index, threshold=20, separator=", ")
