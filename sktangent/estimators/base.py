@@ -25,9 +25,8 @@ from sktangent._checks import validating
 from sktangent._html import diagram
 from sktangent._memory import described, memory_for
 from sktangent._randomness import in_place_of_global, may_draw, seeded
-from sktangent._speed.threads import threads_for
 from sktangent._tables import frame_or, with_zeros_for_words
-from sktangent.estimators.build import multiplications, resolve_device, resolve_dtype
+from sktangent.estimators.build import resolve_device, resolve_dtype
 from sktangent.estimators.convergence import warn_if_unfinished
 from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
 from sktangent.estimators.input_map import InputMap
@@ -266,7 +265,6 @@ class TangentPropEstimator(SkorchParameters, ABC):
         show_progress(net, self, epochs)
         with (
             memory_for(_step_on(inputs, schedule), _SMALLER_STEPS),
-            threads_for(multiplications(net.module_, inputs, schedule.batch_size)),
             contextlib.nullcontext() if fresh else unchanged_on_failure(net),
         ):
             try:

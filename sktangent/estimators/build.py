@@ -15,7 +15,6 @@ from sktangent._randomness import constructing, drawing_for
 from sktangent.criterion import TangentPropLoss
 from sktangent.modules import MLP
 from sktangent.net import TangentPropNet
-from sktangent.training.batches import ComputedRows
 from sktangent.training.levenberg_marquardt import LevenbergMarquardt
 from sktangent.training.optimizers import LBFGS
 
@@ -127,17 +126,6 @@ def check_module(module: nn.Module, x: torch.Tensor, n_outputs: int) -> torch.Te
             f"{y.dtype} on {y.device}."
         )
     return y
-
-
-def multiplications(module: nn.Module, inputs: Mapping[str, object], batch_size: int) -> float:
-    """Count what a pass over a batch takes of the CPU; of others' networks it is not known."""
-    tangents, params = inputs.get("tangents"), list(module.parameters())
-    is_computed = any(isinstance(inputs.get(name), ComputedRows) for name in ("x", "tangents"))
-    is_known = isinstance(module, MLP) and not is_computed
-    if not is_known or params[0].device.type != "cpu":
-        return math.inf
-    n_rows = batch_size * (1 if tangents is None else 1 + tangents.shape[1])
-    return n_rows * sum(parameter.numel() for parameter in params)
 
 
 def check_criterion(criterion: TangentPropLoss, y_pred: torch.Tensor, y_true: torch.Tensor) -> None:

@@ -142,9 +142,7 @@ random_state : int, RandomState instance or None, default=None
     of parallel fits take turns, on a GPU too, and another thread that draws meanwhile disturbs
     them. None draws a seed from numpy's, as scikit-learn does.
 device : str, default="cpu"
-    "cpu", "cuda", "cuda:1", "mps", or "auto" for the first of cuda, mps and cpu that is there. On
-    the CPU, torch's number of threads is one while a small network trains: more would wait for one
-    another.
+    "cpu", "cuda", "cuda:1", "mps", or "auto" for the first of cuda, mps and cpu that is there.
 dtype : {{"float32", "float64"}} or numpy dtype, default=None
     Precision of the network. None: float32 if X is float32, else float64.
 autocast : {{"bfloat16"}}, default=None
