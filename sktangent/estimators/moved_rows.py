@@ -9,8 +9,8 @@ from sklearn import config_context, get_config
 from sklearn.utils import _safe_indexing
 
 from sktangent._checks import check_nonnegative, check_tangents
-from sktangent.estimators.input_map import like_frame
-from sktangent.estimators.tangent_rows import NetworkUnits, compute_tangents
+from sktangent._tables import like_frame
+from sktangent.estimators.tangent_rows import NetworkUnits, blaming, compute_tangents
 from sktangent.training.batches import ComputedRows, forward_strides
 
 
@@ -116,11 +116,11 @@ class MovedRows:
 
     def __call__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Move some samples, and find their tangents where they come to lie."""
-        with config_context(**self._config):
+        with config_context(**self._config), blaming(rows, len(self._X)):
             X = self._X[rows]
             amounts = self._random.uniform(-1, 1, (len(X), len(self._amounts))) * self._amounts
             moved = _check_moved(self._tangents.move(X, amounts), X)
-            frame = like_frame(_safe_indexing(self._frame, slice(0, 0)), moved)
+            frame = like_frame(_safe_indexing(self._frame, rows), moved)
             inputs = self._units.inputs
             parts = {"x": inputs.transform(frame, moved)}
             if self._with_tangents:
@@ -131,7 +131,13 @@ class MovedRows:
         """Compute tangents, or as many random combinations of them if these are fewer."""
         k, n_tangents = self._n_combinations, len(self._amounts)
         if k is None or k >= n_tangents:
-            return _invariant(*compute_tangents(self._tangents, X))
+            V = _invariant(*compute_tangents(self._tangents, X))
+            if V.shape[1] != n_tangents:
+                raise ValueError(
+                    f"tangents(X) returned {n_tangents} tangents for one part of X and "
+                    f"{V.shape[1]} for another; all samples must have as many."
+                )
+            return V
         signs = self._random.integers(0, 2, (len(X), k, n_tangents)) * 2 - 1
         V = self._tangents.combine(X, signs / np.sqrt(k))
         return forward_strides(check_tangents(V, X, "tangents.combine(X, coefficients)"))

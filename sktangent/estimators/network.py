@@ -75,6 +75,7 @@ def build_net(
     probes = torch.tensor(X[:_N_PROBES], device=device)
     module = module.to(device=device, dtype=probes.dtype)
     outputs = check_module(module, probes, n_outputs)
+    _check_callbacks(estimator.callbacks or [])
     progress = ("progress", Progress(is_shown=False))
     stopping = ("stopping", Stopping(**_stopping_params(estimator, schedule)))
     net = make(
@@ -92,6 +93,7 @@ def build_net(
         },
     ).initialize()
     mark_own_lr(net)
+    _check_names_of_callbacks(net, skorch_params)
     check_criterion(net.criterion_, outputs, torch.as_tensor(target[:_N_PROBES], device=device))
     return net
 
@@ -164,6 +166,22 @@ def _stopping_params(estimator, schedule: Schedule) -> dict:
         "relative_tol": schedule.relative_tol,
         "restore_best": estimator.early_stopping,
     }
+
+
+def _check_callbacks(callbacks: list) -> None:
+    for given in callbacks:
+        callback = given[1] if isinstance(given, tuple) and len(given) == 2 else given
+        if callback is not None and not hasattr(callback, "on_train_begin"):
+            raise TypeError(f"callbacks must hold callbacks of skorch, got {given!r}.")
+
+
+def _check_names_of_callbacks(net: TangentPropNet, skorch_params: dict) -> None:
+    """Refuse parameters of callbacks that are not there, which skorch does not mind."""
+    known = [name for name, _ in net.callbacks_]
+    for parameter in skorch_params:
+        room, name, *_ = parameter.split("__")
+        if room == "callbacks" and name not in known:
+            raise ValueError(f"{parameter} is for none of the callbacks, {known}.")
 
 
 def _pop_prefixed(params: dict, prefix: str) -> dict:
