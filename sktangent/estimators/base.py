@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
@@ -33,6 +34,7 @@ from sktangent.estimators.input_map import InputMap
 from sktangent.estimators.moved_rows import MovedRows, largest_amounts
 from sktangent.estimators.network import build_net, go_on_with, show_progress
 from sktangent.estimators.parameters import CONSTRAINTS, SkorchParameters
+from sktangent.estimators.persistence import from_state, to_state, warn_if_state_is_lost
 from sktangent.estimators.schedule import FULL_BATCH, NAMES, Schedule, plan
 from sktangent.estimators.tangent_rows import NetworkUnits, TangentRows, compute_tangents, moments
 from sktangent.estimators.training_data import (
@@ -133,6 +135,18 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")
 
+    def __getstate__(self) -> dict:
+        return to_state(self, super().__getstate__())
+
+    def __setstate__(self, state: dict) -> None:
+        from_state(self, state)
+
+    def __deepcopy__(self, memo: dict):
+        """Copy all that there is, where a file holds less."""
+        memo[id(self)] = copied = type(self).__new__(type(self))
+        vars(copied).update(copy.deepcopy(vars(self), memo))
+        return copied
+
     def _sk_visual_block_(self):
         """Show tangents and preprocessor inside, the fitted ones where there are."""
         names = ("tangents", "preprocessor")
@@ -189,6 +203,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
         self._check_params_are_known()
         if not fresh:
             check_can_go_on(self, self._built_with, self.net_, self._dtype)
+            warn_if_state_is_lost(self.net_)
         given = X
         is_unknown = None
         if derivatives is not None or callable(self.tangents if tangents is None else tangents):
@@ -228,7 +243,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
             self._train(net, schedule, collected, target[train], fresh, incremental)
         if fresh:
             self._built_with = fixed_params(self)
-        self.net_ = net
+        self.net_, self._schedule, self._in_parts = net, schedule, incremental
         if not incremental:
             warn_if_unfinished(net, len(net.history) - n_epochs_before, self.max_epochs)
         return self

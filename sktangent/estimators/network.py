@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import nn
 
 from sktangent.estimators.build import (
     build_module,
@@ -65,8 +66,7 @@ def build_net(
     net : TangentPropNet
         The net, initialized.
     """
-    skorch_params = estimator._get_skorch_params()
-    module_params = _pop_prefixed(skorch_params, "module__")
+    module_params = _pop_prefixed(estimator._get_skorch_params(), "module__")
     mlp_params = {
         "hidden_layer_sizes": estimator.hidden_layer_sizes,
         "activation": estimator.activation,
@@ -76,6 +76,36 @@ def build_net(
     module = module.to(device=device, dtype=probes.dtype)
     outputs = check_module(module, probes, n_outputs)
     _check_callbacks(estimator.callbacks or [])
+    net = wrap(module, make, estimator, schedule, l2, criterion_params, device)
+    check_criterion(net.criterion_, outputs, torch.as_tensor(target[:_N_PROBES], device=device))
+    return net
+
+
+def wrap(
+    module: nn.Module,
+    make: Callable[..., TangentPropNet],
+    estimator,
+    schedule: Schedule,
+    l2: float | None,
+    criterion_params: dict,
+    device: torch.device,
+) -> TangentPropNet:
+    """Put a network into a net that trains it as an estimator's parameters say.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network, on the device.
+    make, estimator, schedule, l2, criterion_params, device
+        As in :func:`build_net`.
+
+    Returns
+    -------
+    net : TangentPropNet
+        The net, initialized.
+    """
+    skorch_params = estimator._get_skorch_params()
+    _pop_prefixed(skorch_params, "module__")
     progress = ("progress", Progress(is_shown=False))
     stopping = ("stopping", Stopping(**_stopping_params(estimator, schedule)))
     net = make(
@@ -94,7 +124,6 @@ def build_net(
     ).initialize()
     mark_own_lr(net)
     _check_names_of_callbacks(net, skorch_params)
-    check_criterion(net.criterion_, outputs, torch.as_tensor(target[:_N_PROBES], device=device))
     return net
 
 
