@@ -50,6 +50,15 @@ from sktangent.estimators.weighted_fit import fit_weighted
 from sktangent.modules import MLP
 from sktangent.net import TangentPropNet
 from sktangent.training.batches import forward_strides
+from sktangent.training.distributed import (
+    average,
+    common_random_state,
+    count,
+    fits_together,
+    note_samples,
+    of_first,
+    writes,
+)
 from sktangent.training.history import EpochHistory
 from sktangent.training.stopping import unchanged_on_failure
 
@@ -136,7 +145,8 @@ class TangentPropEstimator(SkorchParameters, ABC):
         return hasattr(self, "net_")
 
     def __getstate__(self) -> dict:
-        return to_state(self, super().__getstate__())
+        """Leave the accelerator out, which belongs to processes that run."""
+        return to_state(self, {**super().__getstate__(), "accelerator": None})
 
     def __setstate__(self, state: dict) -> None:
         from_state(self, state)
@@ -188,6 +198,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
         fresh = not (self.warm_start and hasattr(self, "net_"))
         return self._fit(X, y, sample_weight, tangents, derivatives, fresh)
 
+    @fits_together
     def _fit(
         self,
         X,
@@ -210,12 +221,13 @@ class TangentPropEstimator(SkorchParameters, ABC):
             y, is_unknown = self._fill_unknown(y)
         X, y = self._check_data(X, y, fresh, incremental, classes)
         y = y if is_unknown is None else with_nan(y, is_unknown)
+        note_samples(X, y)
         frame = frame_or(given, X)
         weight = self._check_weight(X, y, sample_weight)
         if fresh:
-            self._random_state = check_random_state(self.random_state)
+            self._random_state = common_random_state(check_random_state(self.random_state))
         train, valid = self._split(y, weight)
-        device = resolve_device(self.device)
+        device = resolve_device(self.device, self.accelerator)
         with seeded(self._random_state.randint(np.iinfo(np.int32).max), device):
             target = self._encode_target(y, weight, fresh)
             self._fit_parts(frame, X, y, weight, train, derivatives, fresh, incremental)
@@ -233,7 +245,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
                     f"{self.n_projections}, which combines tangents."
                 )
             net = None if fresh else self.net_
-            schedule = plan(self, len(target[train]), find, incremental, net=net)
+            schedule = plan(self, count(len(target[train])), find, incremental, net=net)
             if fresh:
                 net = self._new_net(schedule, inputs["x"], target, train, device, find)
             else:
@@ -244,7 +256,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
         if fresh:
             self._built_with = fixed_params(self)
         self.net_, self._schedule, self._in_parts = net, schedule, incremental
-        if not incremental:
+        if not incremental and writes():
             warn_if_unfinished(net, len(net.history) - n_epochs_before, self.max_epochs)
         return self
 
@@ -260,7 +272,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
         if derivatives is not None and self._x_scale is None:
             self._x_scale = moments(X[train].reshape(len(X[train]), -1), weight[train])[1]
         if fresh or not incremental:
-            self._mean_weight = weight[train].mean()
+            self._mean_weight = average(weight[train])
 
     def _new_net(self, schedule: Schedule, x, target, train, device, find) -> TangentPropNet:
         net = build_net(
@@ -357,8 +369,10 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _fit_preprocessor(self, X, y: np.ndarray, weight: np.ndarray, train) -> None:
         vars(self).pop("preprocessor_", None)
         if self.preprocessor is not None:
-            self.preprocessor_ = fit_weighted(
-                clone(self.preprocessor), _safe_indexing(X, train), y[train], weight[train]
+            self.preprocessor_ = of_first(
+                fit_weighted(
+                    clone(self.preprocessor), _safe_indexing(X, train), y[train], weight[train]
+                )
             )
 
     def _keeps_tangents(self, fresh: bool, incremental: bool) -> bool:

@@ -41,8 +41,11 @@ _WITH_L2_TERM = (LBFGS, LevenbergMarquardt)
 _WITH_OWN_DECAY = (optim.AdamW, *_WITH_L2_TERM)
 
 
-def resolve_device(device: str) -> torch.device:
-    """Turn the ``device`` parameter into a device that is there."""
+def resolve_device(device: str, accelerator=None) -> torch.device:
+    """Turn the ``device`` parameter into a device that is there; an accelerator has its own."""
+    if accelerator is not None:
+        device = torch.device(accelerator.device)
+        return torch.device("cpu") if device.type == "cpu" else device  # it has "cpu:0"
     if device == "auto":
         has_mps = torch.backends.mps.is_available()
         device = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"

@@ -156,6 +156,15 @@ compile : bool, default=False
     does nothing, nor on the CPU where it would not help: for linear layers with activations between
     them, as the default module, whose pass is one function as it is; on AMD's processors for all
     networks of large linear layers, unless they convolve.
+accelerator : accelerate.Accelerator, default=None
+    Fit with all processes that ``accelerate launch`` or ``torchrun`` has started, on its device,
+    and ``device`` is not used. Each calls ``fit``, with the same parameters. Where all are given
+    the same samples, each trains on a part of every batch, and the model is that of one process,
+    but for dropout and batch normalization, which act on each part alone. Where each is given its
+    own, of a data set that no machine holds, they train on all of them, and the preprocessor is
+    fitted on the first one's. ``batch_size`` counts the samples of all processes. What is told and
+    skorch's checkpoints come from the first one. "lm" cannot be used. See
+    :mod:`sktangent.training.distributed`. It is left out of what is pickled.
 callbacks : list, default=None
     skorch callbacks, as skorch takes them.
 **kwargs : dict

@@ -11,7 +11,8 @@ from sklearn.utils import _safe_indexing
 from sktangent._checks import check_nonnegative, check_tangents
 from sktangent._tables import like_frame
 from sktangent.estimators.tangent_rows import NetworkUnits, blaming, compute_tangents
-from sktangent.training.batches import ComputedRows, forward_strides
+from sktangent.training.batches import forward_strides
+from sktangent.training.computed_rows import DrawnRows
 
 
 def moves_samples(augment) -> bool:
@@ -109,37 +110,45 @@ class MovedRows:
         self._config = get_config()  # which threads do not share
         self.shape = (len(amounts), *X.shape[1:])
 
-    def computed(self, train: slice | np.ndarray) -> ComputedRows:
+    def computed(self, train: slice | np.ndarray) -> DrawnRows:
         """Stand for some of the samples, in a dict of what the net trains on."""
         rows = np.arange(len(self._X))[train]
-        return ComputedRows(lambda index: self(rows[index]), len(rows))
+        return DrawnRows(lambda index, part: self(rows[index], part), len(rows))
 
-    def __call__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Move some samples, and find their tangents where they come to lie."""
+    def __call__(self, rows: np.ndarray, part: slice = slice(None)) -> dict[str, np.ndarray]:
+        """Move a part of some samples, and find their tangents where they come to lie."""
+        drawn = self._random.uniform(-1, 1, (len(rows), len(self._amounts)))
+        signs = self._draw_signs(len(rows))
+        rows, amounts = rows[part], drawn[part] * self._amounts
+        signs = None if signs is None else signs[part]
         with config_context(**self._config), blaming(rows, len(self._X)):
             X = self._X[rows]
-            amounts = self._random.uniform(-1, 1, (len(X), len(self._amounts))) * self._amounts
             moved = _check_moved(self._tangents.move(X, amounts), X)
             frame = like_frame(_safe_indexing(self._frame, rows), moved)
             inputs = self._units.inputs
             parts = {"x": inputs.transform(frame, moved)}
             if self._with_tangents:
-                parts["tangents"] = inputs.push_forward(frame, self._tangents_of(moved))
+                parts["tangents"] = inputs.push_forward(frame, self._tangents_of(moved, signs))
         return parts
 
-    def _tangents_of(self, X: np.ndarray) -> np.ndarray:
-        """Compute tangents, or as many random combinations of them if these are fewer."""
+    def _draw_signs(self, n_samples: int) -> np.ndarray | None:
+        """Draw signs for the combinations of tangents, if these are fewer than tangents."""
         k, n_tangents = self._n_combinations, len(self._amounts)
-        if k is None or k >= n_tangents:
+        if not self._with_tangents or k is None or k >= n_tangents:
+            return None
+        return self._random.integers(0, 2, (n_samples, k, n_tangents)) * 2 - 1
+
+    def _tangents_of(self, X: np.ndarray, signs: np.ndarray | None) -> np.ndarray:
+        """Compute tangents, or their combinations by random signs."""
+        if signs is None:
             V = _invariant(*compute_tangents(self._tangents, X))
-            if V.shape[1] != n_tangents:
+            if V.shape[1] != len(self._amounts):
                 raise ValueError(
-                    f"tangents(X) returned {n_tangents} tangents for one part of X and "
+                    f"tangents(X) returned {len(self._amounts)} tangents for one part of X and "
                     f"{V.shape[1]} for another; all samples must have as many."
                 )
             return V
-        signs = self._random.integers(0, 2, (len(X), k, n_tangents)) * 2 - 1
-        V = self._tangents.combine(X, signs / np.sqrt(k))
+        V = self._tangents.combine(X, signs / np.sqrt(signs.shape[1]))
         return forward_strides(check_tangents(V, X, "tangents.combine(X, coefficients)"))
 
 

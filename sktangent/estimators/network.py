@@ -19,6 +19,7 @@ from sktangent.estimators.build import (
 )
 from sktangent.estimators.schedule import Schedule
 from sktangent.net import TangentPropNet
+from sktangent.training.distributed import writes
 from sktangent.training.progress import Progress
 from sktangent.training.stopping import Stopping
 
@@ -171,7 +172,7 @@ def show_progress(net: TangentPropNet, estimator, epochs: int) -> None:
     """
     progress = dict(net.callbacks_).get("progress")
     if isinstance(progress, Progress):
-        progress.set_params(epochs=epochs, is_shown=estimator.verbose == 1)
+        progress.set_params(epochs=epochs, is_shown=estimator.verbose == 1 and writes())
 
 
 def _changing_params(estimator, schedule: Schedule) -> dict:
@@ -183,7 +184,7 @@ def _changing_params(estimator, schedule: Schedule) -> dict:
         "lr": schedule.lr,
         "batch_size": schedule.batch_size,
         "iterator_train__shuffle": estimator.shuffle,
-        "verbose": max(int(estimator.verbose) - 1, 0),
+        "verbose": max(int(estimator.verbose) - 1, 0) if writes() else 0,
     }
 
 

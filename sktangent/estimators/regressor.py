@@ -17,6 +17,7 @@ from sktangent.estimators.base import TangentPropEstimator
 from sktangent.estimators.descriptions import ATTRIBUTES, FORMULA, describe
 from sktangent.estimators.parameters import CONSTRAINTS
 from sktangent.estimators.tangent_rows import moments
+from sktangent.training.distributed import any_rank
 
 
 class TangentPropRegressor(RegressorMixin, TangentPropEstimator):  # noqa: D101, it is put together
@@ -109,6 +110,7 @@ normalize_y : bool, default=True
         dtype=None,
         autocast: str | None = None,
         compile: bool = False,
+        accelerator=None,
         callbacks=None,
         **kwargs,
     ) -> None:
@@ -139,6 +141,7 @@ normalize_y : bool, default=True
         self.dtype = dtype
         self.autocast = autocast
         self.compile = compile
+        self.accelerator = accelerator
         self.callbacks = callbacks
         self._set_extra_params(kwargs)
 
@@ -396,7 +399,7 @@ normalize_y : bool, default=True
                 "derivatives has no gradient with respect to where its kinks are, so it can hardly "
                 "fit them. Use a smooth activation, 'gelu', 'silu' or 'tanh'.",
                 UserWarning,
-                stacklevel=6,
+                stacklevel=7,
             )
 
     def _criterion_params(self) -> dict:
@@ -405,7 +408,7 @@ normalize_y : bool, default=True
 
 def _known_moments(y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute the moments of each output over the samples of which its value is known."""
-    if not np.isnan(y).any():
+    if not any_rank(np.isnan(y).any()):
         return moments(y, weight)
     pairs = []
     for column in y.T:

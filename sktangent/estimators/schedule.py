@@ -88,6 +88,11 @@ def plan(
             f"optimizer={optimizer!r} needs all samples at once; for partial_fit set another "
             "before the first fit, 'adam' for example."
         )
+    if optimizer == "lm" and estimator.accelerator is not None:
+        raise ValueError(
+            "optimizer='lm' needs the residuals of all samples in one process; with an accelerator "
+            "set another, 'lbfgs' for example."
+        )
     for name in _NOISY:
         if optimizer in FULL_BATCH and _is_in_use(estimator, name):
             raise ValueError(
@@ -138,6 +143,7 @@ def _choose_optimizer(
         and estimator.module is None  # which is known to be deterministic
         and all(getattr(estimator, name) == "auto" for name in _SAID_OF_ADAM)
         and not estimator.early_stopping
+        and estimator.accelerator is None
         and not any(_is_in_use(estimator, name) for name in _NOISY)
         and not any(name.startswith(_PREFIXES_OF_ADAM) for name in vars(estimator))
         and not incremental

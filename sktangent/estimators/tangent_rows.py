@@ -20,6 +20,7 @@ from sktangent._checks import (
 from sktangent._memory import memory_for
 from sktangent.estimators.input_map import InputMap
 from sktangent.training.batches import forward_strides
+from sktangent.training.distributed import average
 
 _FEWER_TANGENTS = (
     "Let tangents(X) compute fewer, or return a view where all samples have the same "
@@ -206,8 +207,8 @@ def compute_tangents(tangents: Callable | np.ndarray, X: np.ndarray) -> tuple[np
 
 def moments(values: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute the weighted mean and standard deviation of each column; of a constant one, 1."""
-    mean = np.average(values, axis=0, weights=weight)
-    scale = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weight))
+    mean = average(values, weight)
+    scale = np.sqrt(average((values - mean) ** 2, weight))
     return mean, np.where(scale > 10 * np.finfo(values.dtype).eps * np.abs(mean), scale, 1.0)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 
 import skorch
 import torch
 from skorch.callbacks import Callback
 
+from sktangent.training.batches import TensorBatches
+from sktangent.training.distributed import current, take_over_buffers
 from sktangent.training.inputs import count_samples
 
 _LOSSES = ("loss", "data_loss", "penalty")
@@ -40,7 +43,7 @@ def run_epoch(net: skorch.NeuralNet, iterator, training: bool, prefix: str, step
     columns = [(name, f"{prefix}_{name}") for name in _LOSSES]
     size_name = f"{prefix}_batch_size"
     unread, n_batches = [], 0
-    for batch in iterator:
+    for batch, n_samples in _counted(iterator, training):
         notify("on_batch_begin", batch=batch, training=training)
         step = step_fn(batch, **fit_params)
         losses = {column: step[name] for name, column in columns if name in step}
@@ -50,7 +53,7 @@ def run_epoch(net: skorch.NeuralNet, iterator, training: bool, prefix: str, step
         else:
             row = net.history[-1]["batches"][-1]
             unread += [(row, name, _scalar(loss)) for name, loss in losses.items()]
-        net.history.record_batch(size_name, count_samples(batch))
+        net.history.record_batch(size_name, n_samples)
         notify("on_batch_end", batch=batch, training=training, **step)
         n_batches += 1
     net.history.record(f"{prefix}_batch_count", n_batches)
@@ -58,6 +61,27 @@ def run_epoch(net: skorch.NeuralNet, iterator, training: bool, prefix: str, step
         values = torch.stack([loss for *_, loss in unread]).tolist()
         for (row, name, _), value in zip(unread, values, strict=True):
             row[name] = value
+    if training:
+        take_over_buffers([getattr(net, f"{name}_") for name in net._modules])
+
+
+def _counted(iterator, training: bool) -> Iterator[tuple]:
+    """Go over batches and their numbers of samples.
+
+    Of processes that fit together each trains on its part of a batch. Where they share one, the
+    number is that of the whole.
+    """
+    ranks = current()
+    if ranks is None or not training:
+        return ((batch, count_samples(batch)) for batch in iterator)
+    if not isinstance(iterator, TensorBatches):
+        raise ValueError(
+            "accelerator shares out batches of arrays, and the training samples come from "
+            f"{type(iterator).__name__}: leave out iterator_train and its parameters but "
+            "batch_size and shuffle, and give arrays."
+        )
+    batches = iterator.among(ranks)
+    return zip(batches, batches.sizes, strict=True)
 
 
 def _scalar(loss: torch.Tensor) -> torch.Tensor:
