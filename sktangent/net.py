@@ -241,6 +241,8 @@ class TangentPropNet(skorch.NeuralNet):
         """
         if not hasattr(self.criterion_, "data_term"):
             return super().get_loss(y_pred, y_true, X=X, training=training)
+        if not isinstance(y_pred, Tensor):
+            raise TypeError(f"module must return one tensor, got {type(y_pred).__name__}.")
         weight = self._part(X, "sample_weight")
         return self.criterion_.data_term(y_pred, self._on_device(y_true), weight)
 
@@ -291,6 +293,8 @@ class TangentPropNet(skorch.NeuralNet):
             dy_pred = None if dy_pred is None else dy_pred.float()
         data = self.get_loss(y_pred, y, X=X, training=True)
         step = self._loss_terms(data, y_pred, y, dy_pred, derivatives, X)
+        if not step["loss"].requires_grad:
+            raise ValueError("module's output does not depend on a parameter that can be trained.")
         step["loss"].backward()
         if rank() is not None:
             optimizers = [getattr(self, f"{name}_") for name in self._optimizers]

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from scipy import sparse
 from sklearn.base import RegressorMixin, _fit_context, clone
 from sklearn.model_selection import train_test_split
-from sklearn.utils import _safe_indexing, check_random_state, column_or_1d
+from sklearn.utils import (
+    _safe_indexing,
+    check_array,
+    check_consistent_length,
+    check_random_state,
+    column_or_1d,
+)
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import nn
 
+from sktangent._checks import validating
 from sktangent._html import diagram
-from sktangent._randomness import seeded
+from sktangent._memory import described, memory_for
+from sktangent._randomness import in_place_of_global, may_draw, seeded
+from sktangent._tables import frame_or, with_zeros_for_words
 from sktangent.estimators.build import resolve_device, resolve_dtype
 from sktangent.estimators.convergence import warn_if_unfinished
 from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
-from sktangent.estimators.input_map import InputMap, frame_or
+from sktangent.estimators.input_map import InputMap
 from sktangent.estimators.moved_rows import MovedRows, largest_amounts
 from sktangent.estimators.network import build_net, go_on_with, show_progress
 from sktangent.estimators.parameters import CONSTRAINTS, SkorchParameters
+from sktangent.estimators.persistence import from_state, to_state, warn_if_state_is_lost
 from sktangent.estimators.schedule import FULL_BATCH, NAMES, Schedule, plan
 from sktangent.estimators.tangent_rows import NetworkUnits, TangentRows, compute_tangents, moments
 from sktangent.estimators.training_data import (
@@ -49,6 +61,11 @@ from sktangent.training.distributed import (
 )
 from sktangent.training.history import EpochHistory
 from sktangent.training.stopping import unchanged_on_failure
+
+_SMALLER_STEPS = (
+    "Set a smaller batch_size, n_projections, fewer hidden units, or optimizer='adam' where it is "
+    "'lm' or 'lbfgs', which take all samples at once."
+)
 
 
 class TangentPropEstimator(SkorchParameters, ABC):
@@ -129,7 +146,16 @@ class TangentPropEstimator(SkorchParameters, ABC):
 
     def __getstate__(self) -> dict:
         """Leave the accelerator out, which belongs to processes that run."""
-        return {**super().__getstate__(), "accelerator": None}
+        return to_state(self, {**super().__getstate__(), "accelerator": None})
+
+    def __setstate__(self, state: dict) -> None:
+        from_state(self, state)
+
+    def __deepcopy__(self, memo: dict):
+        """Copy all that there is, where a file holds less."""
+        memo[id(self)] = copied = type(self).__new__(type(self))
+        vars(copied).update(copy.deepcopy(vars(self), memo))
+        return copied
 
     def _sk_visual_block_(self):
         """Show tangents and preprocessor inside, the fitted ones where there are."""
@@ -188,6 +214,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
         self._check_params_are_known()
         if not fresh:
             check_can_go_on(self, self._built_with, self.net_, self._dtype)
+            warn_if_state_is_lost(self.net_)
         given = X
         is_unknown = None
         if derivatives is not None or callable(self.tangents if tangents is None else tangents):
@@ -228,7 +255,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
             self._train(net, schedule, collected, target[train], fresh, incremental)
         if fresh:
             self._built_with = fixed_params(self)
-        self.net_ = net
+        self.net_, self._schedule, self._in_parts = net, schedule, incremental
         if not incremental and writes():
             warn_if_unfinished(net, len(net.history) - n_epochs_before, self.max_epochs)
         return self
@@ -268,7 +295,10 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _train(self, net, schedule: Schedule, inputs, target, fresh: bool, incremental: bool):
         epochs = 1 if incremental else schedule.epochs
         show_progress(net, self, epochs)
-        with contextlib.nullcontext() if fresh else unchanged_on_failure(net):
+        with (
+            memory_for(_step_on(inputs, schedule), _SMALLER_STEPS),
+            contextlib.nullcontext() if fresh else unchanged_on_failure(net),
+        ):
             try:
                 net.partial_fit(plain_or_dict(inputs), target, epochs=epochs)
             finally:
@@ -280,22 +310,20 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _check_data(
         self, X, y, fresh: bool, incremental: bool, classes
     ) -> tuple[np.ndarray, np.ndarray]:
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            dtype=resolve_dtype(self.dtype),
-            allow_nd=True,
-            multi_output=True,
-            y_numeric=isinstance(self, RegressorMixin),
-            reset=fresh,
-        )
-        if fresh:
-            self._sparse_target = type(y) if sparse.issparse(y) else None
-        y = y.toarray() if sparse.issparse(y) else y
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        y = self._check_target(y, fresh, incremental, classes)
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        X = self._validate(X, fresh)
+        with validating(y, "y", labels=not isinstance(self, RegressorMixin)):
+            y = check_array(y, accept_sparse="csr", ensure_2d=False, dtype=None, input_name="y")
+            check_consistent_length(X, y)
+            if fresh:
+                self._sparse_target = type(y) if sparse.issparse(y) else None
+            y = y.toarray() if sparse.issparse(y) else y
+            if y.ndim == 2 and y.shape[1] == 1:
+                y = column_or_1d(y, warn=True)
+            y = self._check_target(y, fresh, incremental, classes)
         if fresh:
             self._input_shape, self._dtype = X.shape[1:], X.dtype
         if self.autocast is not None and self._dtype != np.float32:
@@ -305,10 +333,23 @@ class TangentPropEstimator(SkorchParameters, ABC):
             )
         return self._check_input(X), y
 
+    def _validate(self, X, fresh: bool = False) -> np.ndarray:
+        """Check samples; columns that only a preprocessor can read become zeros."""
+        dtype = resolve_dtype(self.dtype if fresh else None)
+        X = X if self.preprocessor is None else with_zeros_for_words(X)
+        with validating(X, "X"):
+            return validate_data(self, X, dtype=dtype, allow_nd=True, reset=fresh)
+
     def _check_weight(self, X, y, sample_weight) -> np.ndarray:
-        weight = _check_sample_weight(
-            sample_weight, X, dtype=np.float64, ensure_non_negative=True
-        ) * self._target_weight(y)
+        with validating(sample_weight, "sample_weight"):
+            weight = _check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
+        with validating(None, "class_weight"):
+            factor = self._target_weight(y)
+            if not (np.isfinite(factor).all() and np.min(factor) >= 0):
+                raise ValueError("class_weight must be finite and zero or more.")
+        weight = weight * factor
         if not weight.any():
             raise ValueError("sample_weight, times class_weight, is zero for every sample.")
         return weight
@@ -346,6 +387,8 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _fit_tangents(self, X, y: np.ndarray, train) -> None:
         """Keep the ``tangents`` callable, fitted on the samples as they were given if it can be."""
         vars(self).pop("tangents_", None)
+        if isinstance(self.tangents, type):
+            raise TypeError(f"tangents must be an instance, got the class {self.tangents!r}.")
         if self.tangents is not None:
             self.tangents_ = self.tangents
             if hasattr(self.tangents, "fit"):
@@ -383,7 +426,10 @@ class TangentPropEstimator(SkorchParameters, ABC):
                     n_projections=self.n_projections,
                     seed=self._random_state.randint(np.iinfo(np.int32).max),
                 )
-        if self.penalty_weight == 0 or (source is None and derivatives is None):
+        has_none = source is None and derivatives is None
+        if has_none and derivative_weight is not None:
+            raise ValueError("derivative_weight is given, and there are no tangents to weigh.")
+        if self.penalty_weight == 0 or has_none:
             return None
         return TangentRows(frame, X, source, derivatives, derivative_weight, units)
 
@@ -395,7 +441,8 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _outputs(self, X) -> np.ndarray:
         """Compute the network's outputs, (n_samples, n_outputs)."""
         Z = self._check_samples(X)[2]
-        return self.net_.forward(Z).numpy()
+        with self._predicting(Z):
+            return self.net_.forward(Z).numpy()
 
     def _directional_derivatives(self, X, tangents) -> np.ndarray:
         """Compute those of the network's outputs, (n_samples, n_tangents, n_outputs)."""
@@ -403,14 +450,29 @@ class TangentPropEstimator(SkorchParameters, ABC):
         source = getattr(self, "tangents_", None) if tangents is None else tangents
         if source is None:
             raise ValueError("tangents must be given: the estimator has no tangents of its own.")
-        V = compute_tangents(source, X)[0]
-        return self.net_.directional_derivative(Z, self._input_map().push_forward(frame, V))
+        with self._predicting(Z):
+            V = compute_tangents(source, X)[0]
+            return self.net_.directional_derivative(Z, self._input_map().push_forward(frame, V))
 
     def _outputs_and_jacobian(self, X) -> tuple[np.ndarray, np.ndarray]:
         """Compute the network's outputs, and their Jacobian by X."""
         frame, X, Z = self._check_samples(X)
-        y, J = self.net_.forward_with_jacobian(Z)
-        return y, self._input_map().pull_back(frame, X, J)
+        with self._predicting(Z):
+            y, J = self.net_.forward_with_jacobian(Z)
+            return y, self._input_map().pull_back(frame, X, J)
+
+    @contextlib.contextmanager
+    def _predicting(self, Z: np.ndarray) -> Iterator[None]:
+        """Let a network that draws do so from numbers of its own, the same in every call."""
+        what = f"the answers for samples of {described(Z.shape, Z.itemsize)}"
+        draws = may_draw(self.module_)
+        device = torch.device(self.net_.device)
+        with (
+            memory_for(what, "Ask for fewer samples at a time."),
+            seeded(0, device) if draws else contextlib.nullcontext(),
+            in_place_of_global() if draws else contextlib.nullcontext(),
+        ):
+            yield
 
     def _check_samples(self, X) -> tuple:
         """Check samples to predict for: as they were given, as X, and as the network sees them."""
@@ -418,8 +480,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
             return X, X, X
         check_is_fitted(self)
         given = X
-        X = validate_data(self, X, dtype=(np.float64, np.float32), allow_nd=True, reset=False)
-        X = self._check_input(X)
+        X = self._check_input(self._validate(X))
         frame = frame_or(given, X)
         return frame, X, self._input_map().transform(frame, X)
 
@@ -442,10 +503,24 @@ class TangentPropEstimator(SkorchParameters, ABC):
             raise ValueError(
                 f"X holds samples of shape {X.shape[1:]}; fit saw shape {self._input_shape}."
             )
-        return forward_strides(X.astype(self._dtype, copy=False))
+        with np.errstate(over="ignore"):
+            converted = X.astype(self._dtype, copy=False)
+        if converted is not X and not np.isfinite(converted).all():
+            raise ValueError(f"X holds values too large for the network's {self._dtype}.")
+        return forward_strides(converted)
 
     def _input_map(self) -> InputMap:
         return InputMap(getattr(self, "preprocessor_", None), self._dtype)
+
+
+def _step_on(inputs: dict, schedule: Schedule) -> str:
+    """Tell what a step of the optimizer works on."""
+    parts = [
+        f"{name} {described((schedule.batch_size, *part.shape[1:]), part.itemsize)}"
+        for name, part in inputs.items()
+        if isinstance(part, np.ndarray)
+    ]
+    return f"a step of optimizer {schedule.optimizer!r} on {', '.join(parts) or 'computed rows'}"
 
 
 def _standardize(module: MLP, x: np.ndarray) -> None:

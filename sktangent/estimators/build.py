@@ -51,7 +51,7 @@ def resolve_device(device: str, accelerator=None) -> torch.device:
         device = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
     try:
         resolved = torch.device(device)
-        torch.empty(0, device=resolved)
+        torch.zeros(1, device=resolved).item()  # whether numbers can be there, and be read
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f"device={device!r} cannot be used: {error}") from error
     return resolved
@@ -104,7 +104,9 @@ def _sizes(constructor: Callable, input_shape: tuple[int, ...], n_outputs: int) 
 
 
 def check_module(module: nn.Module, x: torch.Tensor, n_outputs: int) -> torch.Tensor:
-    """Pass a few samples through the network, and check the shape of what comes out."""
+    """Pass a few samples through the network, and check what comes out."""
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise ValueError("module has no parameter that can be trained (by requires_grad).")
     module.eval()
     try:
         with torch.no_grad(), drawing_for(module):
@@ -120,6 +122,11 @@ def check_module(module: nn.Module, x: torch.Tensor, n_outputs: int) -> torch.Te
         raise ValueError(
             f"module gives {given} outputs where the data need {n_outputs}: for {len(x)} samples "
             f"it must return a tensor of shape {(len(x), n_outputs)}, got {shape}."
+        )
+    if not y.is_floating_point() or y.device != x.device:
+        raise ValueError(
+            f"module must return floating numbers on the device of the samples, {x.device}, got "
+            f"{y.dtype} on {y.device}."
         )
     return y
 

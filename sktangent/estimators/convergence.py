@@ -58,7 +58,9 @@ def warn_if_unfinished(net: TangentPropNet, n_epochs: int, max_epochs: int | str
     stopping = dict(net.callbacks_).get("stopping")
     if n_epochs != max_epochs or not isinstance(stopping, Stopping):
         return
-    losses = [row[stopping.monitor] for row in net.history[-n_epochs:]]
+    losses = [row.get(stopping.monitor) for row in net.history[-n_epochs:]]
+    if None in losses:  # interrupted in the last epoch
+        return
     if still_falls(losses, stopping.tol, stopping.relative_tol):
         warnings.warn(
             f"max_epochs={n_epochs} reached while {stopping.monitor} still falls by more than "

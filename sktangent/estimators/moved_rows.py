@@ -9,8 +9,8 @@ from sklearn import config_context, get_config
 from sklearn.utils import _safe_indexing
 
 from sktangent._checks import check_nonnegative, check_tangents
-from sktangent.estimators.input_map import like_frame
-from sktangent.estimators.tangent_rows import NetworkUnits, compute_tangents
+from sktangent._tables import like_frame
+from sktangent.estimators.tangent_rows import NetworkUnits, blaming, compute_tangents
 from sktangent.training.batches import forward_strides
 from sktangent.training.computed_rows import DrawnRows
 
@@ -117,14 +117,14 @@ class MovedRows:
 
     def __call__(self, rows: np.ndarray, part: slice = slice(None)) -> dict[str, np.ndarray]:
         """Move a part of some samples, and find their tangents where they come to lie."""
-        with config_context(**self._config):
-            X = self._X[rows[part]]
-            drawn = self._random.uniform(-1, 1, (len(rows), len(self._amounts)))
-            amounts = drawn[part] * self._amounts
-            signs = self._draw_signs(len(rows))
-            signs = None if signs is None else signs[part]
+        drawn = self._random.uniform(-1, 1, (len(rows), len(self._amounts)))
+        signs = self._draw_signs(len(rows))
+        rows, amounts = rows[part], drawn[part] * self._amounts
+        signs = None if signs is None else signs[part]
+        with config_context(**self._config), blaming(rows, len(self._X)):
+            X = self._X[rows]
             moved = _check_moved(self._tangents.move(X, amounts), X)
-            frame = like_frame(_safe_indexing(self._frame, slice(0, 0)), moved)
+            frame = like_frame(_safe_indexing(self._frame, rows), moved)
             inputs = self._units.inputs
             parts = {"x": inputs.transform(frame, moved)}
             if self._with_tangents:
@@ -141,7 +141,13 @@ class MovedRows:
     def _tangents_of(self, X: np.ndarray, signs: np.ndarray | None) -> np.ndarray:
         """Compute tangents, or their combinations by random signs."""
         if signs is None:
-            return _invariant(*compute_tangents(self._tangents, X))
+            V = _invariant(*compute_tangents(self._tangents, X))
+            if V.shape[1] != len(self._amounts):
+                raise ValueError(
+                    f"tangents(X) returned {len(self._amounts)} tangents for one part of X and "
+                    f"{V.shape[1]} for another; all samples must have as many."
+                )
+            return V
         V = self._tangents.combine(X, signs / np.sqrt(signs.shape[1]))
         return forward_strides(check_tangents(V, X, "tangents.combine(X, coefficients)"))
 

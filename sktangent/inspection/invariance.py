@@ -208,7 +208,8 @@ class InvarianceDisplay:
                 label = f"{name}: {self.level:.0%} holds from {low:.3g} to {high:.3g}"
                 threshold = self.level * line[self.amounts == 0][0]
                 _mark_range(ax, [low, high], threshold, i, style)
-            ax.fill_between(self.amounts, *band, color=style["color"], alpha=0.15, linewidth=0)
+            edge = {"linewidth": 0.5, "linestyle": style["linestyle"]}
+            ax.fill_between(self.amounts, *band, color=style["color"], alpha=0.15, **edge)
             self.lines_ += ax.plot(self.amounts, line, label=label, **style)
         ax.set(xlabel=self.xlabel, ylabel=self.ylabel)
         ax.axvline(0, color="0.7", linewidth=0.8, zorder=0)

@@ -14,11 +14,16 @@ import skorch.dataset
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from sktangent._memory import described, memory_for
 from sktangent._randomness import generator_for
 from sktangent.projections import draw
 from sktangent.training.computed_rows import ComputedRows
 from sktangent.training.distributed import Ranks
 
+_FEWER_SAMPLES = (
+    "Set device='cpu', lower sklearn.set_config(working_memory=...), so that tangents are computed "
+    "batch by batch, or train on fewer samples at a time by partial_fit."
+)
 # samples, so that what a product copies of tangents in another order stays small
 _PROJECTED_AT_ONCE = 1024
 
@@ -79,8 +84,8 @@ class TensorBatches:
         self.n_samples = _common_length(X, y)
         held, self._computed = _split_computed(X)
         self._home = device if _fits(device, held, y) else "cpu"
-        self.X = _to_device(held, self._home)
-        self.y = _to_device(y, self._home)
+        self.X = _hold(held, self._home)
+        self.y = _hold(y, self._home)
         self._batch_size, self._shuffle = batch_size, shuffle
         self.batch_size = min(batch_size, max(self.n_samples, 1))
         self.shuffle = shuffle and self.batch_size < self.n_samples
@@ -282,6 +287,14 @@ def as_tensor(array) -> torch.Tensor:
 
 def _to_device(part, device):
     return _map(lambda array: _move(as_tensor(array), device), part)
+
+
+def _hold(part, device):
+    """Move all samples to the device; of what does not fit there, tell the size."""
+    arrays = [array for array in _arrays(part) if hasattr(array, "dtype")]
+    sizes = "; ".join(described(array.shape, array.dtype.itemsize) for array in arrays)
+    with memory_for(f"all samples on {device}, {sizes}", _FEWER_SAMPLES):
+        return _to_device(part, device)
 
 
 def _move(array: torch.Tensor, device) -> torch.Tensor:
