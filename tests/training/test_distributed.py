@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback, Checkpoint, EpochScoring, GradientNormClipping
 from torch.utils.data import DataLoader
@@ -40,6 +41,19 @@ class StopsOnSecond(Callback):
     def on_epoch_end(self, net, **kwargs):
         if os.environ.get("RANK") == "1" and len(net.history) == 2:
             raise KeyboardInterrupt
+
+
+class Seen(Callback):
+    """The targets of each epoch, as they come."""
+
+    def on_train_begin(self, net, **kwargs):
+        self.epochs = []
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.epochs.append([])
+
+    def on_batch_begin(self, net, batch, training, **kwargs):
+        self.epochs[-1] += batch[1].flatten().tolist()
 
 
 def projected(accelerator):
@@ -107,6 +121,14 @@ def in_single_precision(accelerator):
     return model.fit(X, Y)
 
 
+def searched(accelerator):
+    model = TangentPropRegressor(
+        FeatureTangents(), random_state=0, accelerator=accelerator, **COMMON
+    )
+    search = GridSearchCV(model, {"penalty_weight": [0, 0.1]}, cv=2, error_score="raise")
+    return search.fit(X, Y).best_estimator_
+
+
 def part_of(accelerator):
     if accelerator is None:
         return slice(None)
@@ -150,9 +172,15 @@ def unseeded(accelerator):
         torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Dropout(0.2), torch.nn.Linear(8, 1)
     )
     model = TangentPropRegressor(
-        FeatureTangents(), n_projections=1, module=module, accelerator=accelerator, **COMMON
+        FeatureTangents(),
+        n_projections=1,
+        module=module,
+        callbacks=[Seen()],
+        normalize_y=False,
+        accelerator=accelerator,
+        **{**COMMON, "batch_size": 21},  # so that the two draw different numbers for dropout
     )
-    return model.set_params(batch_size=21, dtype="float32").fit(X, Y)
+    return model.fit(X, Y)
 
 
 def stopped_by_one(accelerator):
@@ -178,6 +206,7 @@ AS_ALONE = [
     stopped_early,
     by_lbfgs,
     in_single_precision,
+    searched,
     own_parts,
 ]
 ALIKE = [own_parts_in_batches, unseeded, stopped_by_one, written]
@@ -198,6 +227,7 @@ def main():
             "weights": weights_of(model),
             "loss_curve": model.loss_curve_,
             "classes": getattr(model, "classes_", None),
+            "seen": model.callbacks[0].epochs if case is unseeded else None,
             "pickled": pickle.dumps(model) if case is projected else None,
         }
     path = Path(os.environ["RANKS_FOLDER"]) / f"learned{accelerator.process_index}"
@@ -257,6 +287,12 @@ def test_all_processes_learn_the_same(case, ranks):
     assert first["loss_curve"] == second["loss_curve"]
     for name, value in first["weights"].items():
         assert np.array_equal(value, second["weights"][name])
+
+
+def test_each_sample_is_seen_once_an_epoch(ranks):
+    epochs = zip(*(learned["unseeded"]["seen"] for learned in ranks[0]), strict=True)
+    for first, second in epochs:
+        assert sorted(first + second) == sorted(Y.tolist())
 
 
 def test_labels_of_all_parts_are_known(ranks):
