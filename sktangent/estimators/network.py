@@ -68,7 +68,7 @@ def build_net(
     skorch_params = estimator._get_skorch_params()
     module_params = _pop_prefixed(skorch_params, "module__")
     mlp_params = {
-        "hidden_layer_sizes": estimator.hidden_layer_sizes,
+        "hidden_layer_sizes": schedule.hidden_layer_sizes,
         "activation": estimator.activation,
     }
     module = build_module(estimator.module, module_params, X.shape[1:], n_outputs, mlp_params)
