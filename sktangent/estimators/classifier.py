@@ -49,6 +49,10 @@ class_weight : dict, "balanced", list of dict or None, default=None
 """,
             auto='"adam".',
             criterion='"cross_entropy", for multilabel targets "binary_cross_entropy"',
+            sizes="""
+int or array-like of int, default=(100,)
+    Units of each hidden layer of the default module.
+""",
         )
         + """
 

@@ -81,8 +81,7 @@ module : nn.Module class, factory or instance, default=None
     sample as ``input_shape``; the number of outputs as ``n_outputs``, ``out_features``,
     ``output_size``, ``output_dim``, ``n_classes`` or ``num_classes``. An instance is copied. It
     maps ``(n_samples, *input_shape)`` to ``(n_samples, n_outputs)``.
-hidden_layer_sizes : int or array-like of int, default=(100,)
-    Units of each hidden layer of the default module.
+hidden_layer_sizes : {sizes}
 activation : str or nn.Module class, default="gelu"
     Activation of the default module, see :class:`~sktangent.modules.MLP`.
 criterion : {{"squared_error", "cross_entropy", "binary_cross_entropy"}}, nn.Module class or \
@@ -173,7 +172,9 @@ callbacks : list, default=None
 """
 
 
-def describe(own: str, criterion: str, auto: str) -> str:
+def describe(own: str, criterion: str, auto: str, sizes: str) -> str:
     """Write out the description of the shared parameters around an estimator's own ones."""
-    text = DESCRIPTION.strip().format(own=own.strip(), criterion=criterion, auto=auto)
+    text = DESCRIPTION.strip().format(
+        own=own.strip(), criterion=criterion, auto=auto, sizes=sizes.strip()
+    )
     return textwrap.indent(text, "    ").lstrip()

@@ -69,7 +69,7 @@ def build_net(
     """
     module_params = _pop_prefixed(estimator._get_skorch_params(), "module__")
     mlp_params = {
-        "hidden_layer_sizes": estimator.hidden_layer_sizes,
+        "hidden_layer_sizes": schedule.hidden_layer_sizes,
         "activation": estimator.activation,
     }
     module = build_module(estimator.module, module_params, X.shape[1:], n_outputs, mlp_params)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from scipy import sparse
 from sklearn.base import RegressorMixin, _fit_context
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from torch import nn
 
@@ -48,6 +49,11 @@ normalize_y : bool, default=True
                 '    ``optimizer__*`` or ``iterator_train__*`` are given; else "adam".'
             ),
             criterion='"squared_error"',
+            sizes="""
+int, array-like of int or "auto", default="auto"
+    Units of each hidden layer of the default module. "auto": (12, 12) with known derivatives of one
+    output by three to twelve inputs, else (100,).
+""",
         )
         + """
 
@@ -78,6 +84,7 @@ normalize_y : bool, default=True
     _parameter_constraints = {
         **CONSTRAINTS,
         "normalize_y": ["boolean"],
+        "hidden_layer_sizes": [StrOptions({"auto"}), *CONSTRAINTS["hidden_layer_sizes"]],
     }
 
     def __init__(
@@ -90,7 +97,7 @@ normalize_y : bool, default=True
         normalize_y: bool = True,
         preprocessor=None,
         module=None,
-        hidden_layer_sizes=(100,),
+        hidden_layer_sizes="auto",
         activation="gelu",
         criterion=None,
         optimizer="auto",
