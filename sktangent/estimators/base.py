@@ -27,7 +27,8 @@ from sktangent._html import diagram
 from sktangent._memory import described, memory_for
 from sktangent._randomness import in_place_of_global, may_draw, seeded
 from sktangent._tables import frame_or, with_zeros_for_words
-from sktangent.estimators.build import resolve_device, resolve_dtype
+from sktangent.estimators.build import let_helpers_move, resolve_device, resolve_dtype
+from sktangent.estimators.combined_rows import CombinedRows, pays_to_combine
 from sktangent.estimators.convergence import warn_if_unfinished
 from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
 from sktangent.estimators.input_map import InputMap
@@ -295,6 +296,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _train(self, net, schedule: Schedule, inputs, target, fresh: bool, incremental: bool):
         epochs = 1 if incremental else schedule.epochs
         show_progress(net, self, epochs)
+        let_helpers_move(net.module_, inputs, schedule.batch_size)
         with (
             memory_for(_step_on(inputs, schedule), _SMALLER_STEPS),
             contextlib.nullcontext() if fresh else unchanged_on_failure(net),
@@ -397,7 +399,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
 
     def _tangent_rows(
         self, frame, X, train, tangents, derivatives, derivative_weight
-    ) -> TangentRows | MovedRows | None:
+    ) -> TangentRows | CombinedRows | MovedRows | None:
         """Tell where tangents and derivatives come from, if there are to be any, or moves."""
         source = tangents if self.tangents is None or tangents is not None else self.tangents_
         units = NetworkUnits(
@@ -431,6 +433,11 @@ class TangentPropEstimator(SkorchParameters, ABC):
             raise ValueError("derivative_weight is given, and there are no tangents to weigh.")
         if self.penalty_weight == 0 or has_none:
             return None
+        given = (derivatives, derivative_weight, self.n_projections)
+        is_cpu = resolve_device(self.device, self.accelerator).type == "cpu"
+        if is_cpu and pays_to_combine(source, X, *given, self._get_skorch_params()):
+            seed = self._random_state.randint(np.iinfo(np.int32).max)
+            return CombinedRows(frame, X, source, units, self.n_projections, seed)
         return TangentRows(frame, X, source, derivatives, derivative_weight, units)
 
     def _l2(self, schedule: Schedule) -> float | None:

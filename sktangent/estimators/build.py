@@ -15,6 +15,7 @@ from sktangent._randomness import constructing, drawing_for
 from sktangent.criterion import TangentPropLoss
 from sktangent.modules import MLP
 from sktangent.net import TangentPropNet
+from sktangent.training.computed_rows import ComputedRows
 from sktangent.training.levenberg_marquardt import LevenbergMarquardt
 from sktangent.training.optimizers import LBFGS
 
@@ -129,6 +130,23 @@ def check_module(module: nn.Module, x: torch.Tensor, n_outputs: int) -> torch.Te
             f"{y.dtype} on {y.device}."
         )
     return y
+
+
+# numbers in a batch, from which on threads were measured to pay: below, they wait for each other
+_MIN_MOVED = 2**15
+# multiplications in a pass, for each feature of a sample, up to which moving takes about as long
+_MOST_PER_FEATURE = 1000
+
+
+def let_helpers_move(module: nn.Module, inputs: Mapping[str, object], batch_size: int) -> None:
+    """Have threads move samples where that takes about as long as training, on the CPU."""
+    x = inputs["x"]
+    if not isinstance(module, MLP) or not isinstance(x, ComputedRows) or x.draw is None:
+        return
+    n_features = next(module.parameters()).shape[1]
+    in_training = sum(parameter.numel() for parameter in module.parameters())
+    is_large = min(batch_size, len(x)) * n_features >= _MIN_MOVED
+    x.takes_long = is_large and in_training <= _MOST_PER_FEATURE * n_features
 
 
 def check_criterion(criterion: TangentPropLoss, y_pred: torch.Tensor, y_true: torch.Tensor) -> None:

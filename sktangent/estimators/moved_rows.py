@@ -8,11 +8,12 @@ import numpy as np
 from sklearn import config_context, get_config
 from sklearn.utils import _safe_indexing
 
-from sktangent._checks import check_nonnegative, check_tangents
+from sktangent._checks import check_nonnegative
 from sktangent._tables import like_frame
+from sktangent.estimators.combined_rows import combinations, draw_signs
 from sktangent.estimators.tangent_rows import NetworkUnits, blaming, compute_tangents
 from sktangent.training.batches import forward_strides
-from sktangent.training.computed_rows import DrawnRows
+from sktangent.training.computed_rows import ComputedRows
 
 
 def moves_samples(augment) -> bool:
@@ -104,23 +105,21 @@ class MovedRows:
         self._amounts = amounts
         self._units = units
         self._with_tangents = with_tangents
-        combines = hasattr(tangents, "combine") and n_projections is not None
+        are_fewer = n_projections is not None and n_projections < len(amounts)
+        combines = with_tangents and are_fewer and hasattr(tangents, "combine")
         self._n_combinations = n_projections if combines else None
         self._random = np.random.default_rng(seed)
         self._config = get_config()  # which threads do not share
         self.shape = (len(amounts), *X.shape[1:])
 
-    def computed(self, train: slice | np.ndarray) -> DrawnRows:
+    def computed(self, train: slice | np.ndarray) -> ComputedRows:
         """Stand for some of the samples, in a dict of what the net trains on."""
-        rows = np.arange(len(self._X))[train]
-        return DrawnRows(lambda index, part: self(rows[index], part), len(rows))
+        return ComputedRows(self, len(self._X), draw=self._draw).subset(
+            np.arange(len(self._X))[train]
+        )
 
-    def __call__(self, rows: np.ndarray, part: slice = slice(None)) -> dict[str, np.ndarray]:
-        """Move a part of some samples, and find their tangents where they come to lie."""
-        drawn = self._random.uniform(-1, 1, (len(rows), len(self._amounts)))
-        signs = self._draw_signs(len(rows))
-        rows, amounts = rows[part], drawn[part] * self._amounts
-        signs = None if signs is None else signs[part]
+    def __call__(self, rows: np.ndarray, amounts: np.ndarray, signs) -> dict[str, np.ndarray]:
+        """Move some samples, and find their tangents, or combinations, where they come to lie."""
         with config_context(**self._config), blaming(rows, len(self._X)):
             X = self._X[rows]
             moved = _check_moved(self._tangents.move(X, amounts), X)
@@ -131,25 +130,25 @@ class MovedRows:
                 parts["tangents"] = inputs.push_forward(frame, self._tangents_of(moved, signs))
         return parts
 
-    def _draw_signs(self, n_samples: int) -> np.ndarray | None:
-        """Draw signs for the combinations of tangents, if these are fewer than tangents."""
-        k, n_tangents = self._n_combinations, len(self._amounts)
-        if not self._with_tangents or k is None or k >= n_tangents:
-            return None
-        return self._random.integers(0, 2, (n_samples, k, n_tangents)) * 2 - 1
+    def _draw(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Draw how far to move samples, and with which signs to combine their tangents."""
+        shape = (len(rows), len(self._amounts))
+        amounts = self._random.uniform(-1, 1, shape) * self._amounts
+        k = self._n_combinations
+        if k is None:
+            return amounts, None
+        return amounts, draw_signs(self._random, len(rows), k, shape[1])
 
     def _tangents_of(self, X: np.ndarray, signs: np.ndarray | None) -> np.ndarray:
-        """Compute tangents, or their combinations by random signs."""
-        if signs is None:
-            V = _invariant(*compute_tangents(self._tangents, X))
-            if V.shape[1] != len(self._amounts):
-                raise ValueError(
-                    f"tangents(X) returned {len(self._amounts)} tangents for one part of X and "
-                    f"{V.shape[1]} for another; all samples must have as many."
-                )
-            return V
-        V = self._tangents.combine(X, signs / np.sqrt(signs.shape[1]))
-        return forward_strides(check_tangents(V, X, "tangents.combine(X, coefficients)"))
+        if signs is not None:
+            return combinations(self._tangents, X, signs)
+        V = _invariant(*compute_tangents(self._tangents, X))
+        if V.shape[1] != len(self._amounts):
+            raise ValueError(
+                f"tangents(X) returned {len(self._amounts)} tangents for one part of X and "
+                f"{V.shape[1]} for another; all samples must have as many."
+            )
+        return V
 
 
 def _by_name(augment: Mapping, tangents: Callable, X: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from sklearn.utils import check_consistent_length
 from skorch.dataset import Dataset
 from skorch.helper import predefined_split
 
+from sktangent.estimators.combined_rows import CombinedRows
 from sktangent.estimators.moved_rows import MovedRows
 from sktangent.estimators.row_storage import keep_or_compute, take_rows
 from sktangent.estimators.tangent_rows import TangentRows
@@ -18,7 +19,7 @@ _OF_BATCHES = ("iterator_train__batch_size", "iterator_train__shuffle")
 
 
 def collect_inputs(
-    find: TangentRows | MovedRows | None,
+    find: TangentRows | CombinedRows | MovedRows | None,
     inputs: dict[str, np.ndarray],
     X: np.ndarray,
     train: slice | np.ndarray,
@@ -30,7 +31,9 @@ def collect_inputs(
         others = {name: part for name, part in inputs.items() if name != "x"}
         return {"x": find.computed(train), **take_rows(others, train, budget)}
     collected = take_rows(inputs, train, budget)
-    if find is not None:
+    if isinstance(find, CombinedRows):
+        collected["tangents"] = find.computed(train)
+    elif find is not None:
         collected.update(keep_or_compute(find, X, train, budget))
     return collected
 

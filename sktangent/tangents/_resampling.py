@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 # Coefficients beyond the frame: there the spline is the border's value up to 0.268 ** margin.
 _MARGIN = 12
 # Pixels worked on at once: more take memory anew, fewer take more calls.
-_CHUNK_PIXELS = 2**16
+_CHUNK_PIXELS = 2**15
 
 
 def resample(planes: np.ndarray, maps: np.ndarray) -> np.ndarray:
@@ -59,9 +60,9 @@ def _in_chunks(planes: np.ndarray, find_places: Callable[[slice], torch.Tensor])
     import torch
 
     values = np.empty(planes.shape, dtype=planes.dtype)
-    step = max(1, _CHUNK_PIXELS // planes[0].size)
-    for start in range(0, len(planes), step):
-        chunk = slice(start, start + step)
+    n_chunks = min(len(planes), -(-planes.size // _CHUNK_PIXELS))
+    edges = np.linspace(0, len(planes), n_chunks + 1, dtype=int).tolist()
+    for chunk in itertools.starmap(slice, itertools.pairwise(edges)):
         coefficients = _coefficients(torch.from_numpy(np.ascontiguousarray(planes[chunk])))
         _look_up(coefficients, find_places(chunk), out=torch.from_numpy(values[chunk]))
     return values

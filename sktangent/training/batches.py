@@ -6,7 +6,6 @@ import copy
 import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from sktangent._memory import described, memory_for
 from sktangent._randomness import generator_for
+from sktangent._speed.threads import map_ahead, map_beside
 from sktangent.projections import draw
 from sktangent.training.computed_rows import ComputedRows
 from sktangent.training.distributed import Ranks
@@ -40,7 +40,8 @@ class TensorBatches:
     ----------
     X : torch.Tensor, ndarray, or dict of these and of ComputedRows
         The samples, and what else goes with each of them; the first axis is that of the samples.
-        On a GPU, rows are computed in a thread, one batch ahead.
+        Rows are computed in a thread, one batch ahead, where that pays: for a GPU, and on a CPU
+        with several cores if it takes long.
     y : torch.Tensor or ndarray of shape (n_samples, ...), default=None
         The targets.
     batch_size : int, default=128
@@ -114,14 +115,19 @@ class TensorBatches:
         windows = list(self._windows())
         # where others have a part of the batches, what they combine is not combined here
         held = self._project_held() if self._ranks is None else self.X
-        # on the CPU a thread takes from training the cores that it computes on
-        are_there = self._home == self.device and not self._computed
-        in_turn = torch.device(self.device).type == "cpu" or are_there
-        batches = (map if in_turn else _ahead)(partial(self._batch, held), iter(windows))
+        plans = ((window, self._plans(window)) for window in windows)
+        batches = self._map()(partial(self._batch, held), plans)
         if self.n_projections is None or not (self._computed or self._ranks):
             yield from batches
         else:
             yield from self._project_batches(batches, windows, held)
+
+    def _map(self) -> Callable:
+        """Return what goes over the batches: ``map``, or one that works ahead where that pays."""
+        is_cpu = torch.device(self.device).type == "cpu"
+        if not is_cpu and (self._computed or self._home != self.device):
+            return map_ahead
+        return map_beside if any(part.takes_long for part in self._computed) else map
 
     def _windows(self) -> Iterator[slice | torch.Tensor]:
         if self.shuffle:
@@ -136,16 +142,21 @@ class TensorBatches:
         n = window.stop - window.start if isinstance(window, slice) else len(window)
         return self._ranks.part_of_batch(n)
 
-    def _batch(self, held, window: slice | torch.Tensor) -> tuple:
-        part = self._part(window)
-        own = _of_window(window, part)
+    def _plans(self, window: slice | torch.Tensor) -> list[Callable[[], dict]]:
+        """Draw what all rows of a batch need, and leave to do what is wanted here."""
+        if not self._computed:
+            return []
+        rows, part = _row_numbers(window), self._part(window)
+        return [computed.planned(rows, part) for computed in self._computed]
+
+    def _batch(self, held, planned: tuple[slice | torch.Tensor, list[Callable]]) -> tuple:
+        window, plans = planned
+        own = _of_window(window, self._part(window))
         X, y = _take(held, own), _take(self.y, own)
         if self._home != self.device:
             X, y = _send(X, self.device), _send(y, self.device)
-        if self._computed:
-            rows = _row_numbers(window)
-            for computed in self._computed:
-                X.update(_send(computed.part(rows, part), self.device))
+        for compute in plans:
+            X.update(_send(compute(), self.device))
         return X, y
 
     def _project_held(self):
@@ -365,16 +376,6 @@ def _tangents_of(X: Mapping) -> tuple[torch.Tensor, torch.Tensor | None]:
 def _with_tangents(X: Mapping, tangents: torch.Tensor, derivatives: torch.Tensor | None) -> dict:
     X = {**X, "tangents": tangents}
     return X if derivatives is None else {**X, "derivatives": derivatives}
-
-
-def _ahead(function: Callable, values: Iterator) -> Iterator:
-    """Do what ``map`` does, in a thread that works on a value while the one before it is used."""
-    with ThreadPoolExecutor(1) as thread:
-        pending = [thread.submit(function, value) for value in itertools.islice(values, 1)]
-        while pending:
-            result = pending.pop().result()
-            pending += [thread.submit(function, value) for value in itertools.islice(values, 1)]
-            yield result
 
 
 def _common_length(X, y) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -16,9 +17,16 @@ class ComputedRows:
     ----------
     function : callable
         Takes row numbers, an ndarray of int of shape (n,), and returns a dict of ndarrays with n
-        rows each. It may be called from another thread.
+        rows each. It may be called from other threads.
     n_rows : int
         Number of rows that there are.
+    draw : callable, default=None
+        Takes the row numbers of a whole batch and returns a tuple of arrays of as many rows, or
+        None, which ``function`` takes behind its own. It is called in the order of the batches,
+        whatever threads and processes do: for random numbers.
+    takes_long : bool, default=False
+        Whether computing takes about as long as training on what was computed, so that threads
+        for it pay on the CPU too.
 
     Examples
     --------
@@ -31,43 +39,38 @@ class ComputedRows:
     [[0, 1], [4, 9]]
     """
 
-    def __init__(self, function: Callable[[np.ndarray], dict], n_rows: int) -> None:
+    def __init__(
+        self,
+        function: Callable[..., dict],
+        n_rows: int,
+        draw: Callable[[np.ndarray], tuple] | None = None,
+        takes_long: bool = False,
+    ) -> None:
         self.function = function
         self.n_rows = n_rows
+        self.draw = draw
+        self.takes_long = takes_long
 
     def __len__(self) -> int:
         return self.n_rows
 
     def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        return self.function(rows)
+        return self.planned(rows)()
 
-    def part(self, rows: np.ndarray, part: slice) -> dict[str, np.ndarray]:
-        """Compute a part of some rows."""
-        return self.function(rows[part])
+    def planned(
+        self, rows: np.ndarray, part: slice = slice(None)
+    ) -> Callable[[], dict[str, np.ndarray]]:
+        """Draw what all rows of a batch need, and return what is left to do for a part of them."""
+        drawn = () if self.draw is None else self.draw(rows)
+        own = (None if values is None else values[part] for values in drawn)
+        return partial(self.function, rows[part], *own)
 
     def subset(self, index: np.ndarray) -> ComputedRows:
         """Return some of the rows, as rows that are computed when they are needed."""
-        return ComputedRows(lambda rows: self.function(index[rows]), len(index))
-
-
-class DrawnRows(ComputedRows):
-    """Rows computed from random numbers, drawn for all of a batch whatever part of it is wanted.
-
-    Parameters
-    ----------
-    function : callable
-        Takes row numbers and the slice of them that is wanted, and returns as in ComputedRows.
-    n_rows : int
-        Number of rows that there are.
-    """
-
-    def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        return self.function(rows, slice(None))
-
-    def part(self, rows: np.ndarray, part: slice) -> dict[str, np.ndarray]:
-        """Compute a part of some rows, with the numbers that it has in the whole."""
-        return self.function(rows, part)
-
-    def subset(self, index: np.ndarray) -> DrawnRows:
-        """Return some of the rows, as rows that are computed when they are needed."""
-        return DrawnRows(lambda rows, part: self.function(index[rows], part), len(index))
+        draw = self.draw
+        return ComputedRows(
+            lambda rows, *drawn: self.function(index[rows], *drawn),
+            len(index),
+            draw=None if draw is None else lambda rows: draw(index[rows]),
+            takes_long=self.takes_long,
+        )

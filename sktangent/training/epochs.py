@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import skorch
 import torch
@@ -43,19 +44,20 @@ def run_epoch(net: skorch.NeuralNet, iterator, training: bool, prefix: str, step
     columns = [(name, f"{prefix}_{name}") for name in _LOSSES]
     size_name = f"{prefix}_batch_size"
     unread, n_batches = [], 0
-    for batch, n_samples in _counted(iterator, training):
-        notify("on_batch_begin", batch=batch, training=training)
-        step = step_fn(batch, **fit_params)
-        losses = {column: step[name] for name, column in columns if name in step}
-        if is_followed:
-            for name, loss in losses.items():
-                net.history.record_batch(name, loss.item())
-        else:
-            row = net.history[-1]["batches"][-1]
-            unread += [(row, name, _scalar(loss)) for name, loss in losses.items()]
-        net.history.record_batch(size_name, n_samples)
-        notify("on_batch_end", batch=batch, training=training, **step)
-        n_batches += 1
+    with contextlib.closing(_counted(iterator, training)) as batches:
+        for batch, n_samples in batches:
+            notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            losses = {column: step[name] for name, column in columns if name in step}
+            if is_followed:
+                for name, loss in losses.items():
+                    net.history.record_batch(name, loss.item())
+            else:
+                row = net.history[-1]["batches"][-1]
+                unread += [(row, name, _scalar(loss)) for name, loss in losses.items()]
+            net.history.record_batch(size_name, n_samples)
+            notify("on_batch_end", batch=batch, training=training, **step)
+            n_batches += 1
     net.history.record(f"{prefix}_batch_count", n_batches)
     if unread:
         values = torch.stack([loss for *_, loss in unread]).tolist()
@@ -65,23 +67,27 @@ def run_epoch(net: skorch.NeuralNet, iterator, training: bool, prefix: str, step
         take_over_buffers([getattr(net, f"{name}_") for name in net._modules])
 
 
-def _counted(iterator, training: bool) -> Iterator[tuple]:
+def _counted(iterator, training: bool) -> Generator[tuple]:
     """Go over batches and their numbers of samples.
 
     Of processes that fit together each trains on its part of a batch. Where they share one, the
     number is that of the whole.
     """
-    ranks = current()
-    if ranks is None or not training:
-        return ((batch, count_samples(batch)) for batch in iterator)
-    if not isinstance(iterator, TensorBatches):
+    ranks = current() if training else None
+    if ranks is not None and not isinstance(iterator, TensorBatches):
         raise ValueError(
             "accelerator shares out batches of arrays, and the training samples come from "
             f"{type(iterator).__name__}: leave out iterator_train and its parameters but "
             "batch_size and shuffle, and give arrays."
         )
-    batches = iterator.among(ranks)
-    return zip(batches, batches.sizes, strict=True)
+    shared = iterator if ranks is None else iterator.among(ranks)
+    batches = iter(shared)
+    try:
+        for index, batch in enumerate(batches):
+            yield batch, count_samples(batch) if ranks is None else shared.sizes[index]
+    finally:  # though a step fails: threads may be working for it
+        if isinstance(batches, Generator):
+            batches.close()
 
 
 def _scalar(loss: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,8 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import sktangent.training.batches
 from sktangent._randomness import seeded
-from sktangent.training.batches import ComputedRows, TensorBatches, make_batches
+from sktangent.training.batches import TensorBatches, make_batches
+from sktangent.training.computed_rows import ComputedRows
 
 X = np.arange(22.0, dtype=np.float32).reshape(11, 2)
 Y = np.arange(11)
