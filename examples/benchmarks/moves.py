@@ -3,9 +3,9 @@
 A batch of 128 images of 28 x 28 is moved along six affine transformations, against torch's
 ``affine_grid`` and ``grid_sample`` (bicubic) and, where kornia is installed, its random affine.
 Fits are of 10,000 such images, an MLP with two layers of 256 units, in batches of 128. Rounds
-alternate, in one process, and a figure is the ratio of medians, by the clock, because threads move
-samples beside the training: let nothing else run. The peak memory is that of processes of their
-own::
+alternate, in one process, and a figure is the ratio of medians, by the clock, because a thread
+moves samples beside the training: let nothing else run. The peak memory is that of processes of
+their own::
 
     python examples/benchmarks/moves.py [--quick]
 """

@@ -1,19 +1,15 @@
-"""Helpers that work ahead, on cores that torch leaves them."""
+"""A helper that works ahead, on a core that torch leaves it."""
 
 from __future__ import annotations
 
 import itertools
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
 from sktangent._speed import are_shortcuts_on
-
-# with one, a core idles while it works for longer than what uses its results, or for less long
-_N_HELPERS = 2
 
 
 def map_ahead(function: Callable, values: Iterable) -> Iterator:
@@ -28,46 +24,37 @@ def map_ahead(function: Callable, values: Iterable) -> Iterator:
     [1, 2]
     """
     with ThreadPoolExecutor(1) as helper:
-        yield from _ahead(helper, 1, function, values)
+        yield from _ahead(helper, function, values)
 
 
 def map_beside(function: Callable, values: Iterable) -> Iterator:
-    """Do what :func:`map_ahead` does, on cores that torch leaves; without any, what ``map`` does.
+    """Do what :func:`map_ahead` does, on a core that torch leaves; without any, what ``map`` does.
 
-    Two threads help: while a core is not needed for what uses the results, both work ahead. Until
-    the iterator ends, torch computes with one thread in each of them, and with one less than before
-    in the thread that iterates.
+    Until the iterator ends, torch computes with one thread in the helper, and with one less than
+    before in the thread that iterates.
     """
     before = torch.get_num_threads()
     if before == 1 or not _may_share_out():
         yield from map(function, values)
         return
     try:
-        torch.set_num_threads(1)
-        with ThreadPoolExecutor(_N_HELPERS) as helpers:
+        with ThreadPoolExecutor(1) as helper:
             # a new thread takes the number of the process when it first asks for its own
-            together = threading.Barrier(_N_HELPERS)
-            starts = [helpers.submit(_begin, together) for _ in range(_N_HELPERS)]
-            for start in starts:
-                start.result()
+            torch.set_num_threads(1)
+            helper.submit(torch.get_num_threads).result()
             torch.set_num_threads(before - 1)
-            yield from _ahead(helpers, _N_HELPERS, function, values)
+            yield from _ahead(helper, function, values)
     finally:
         torch.set_num_threads(before)
 
 
-def _ahead(helpers: Executor, n_ahead: int, function: Callable, values: Iterable) -> Iterator:
+def _ahead(helper: ThreadPoolExecutor, function: Callable, values: Iterable) -> Iterator:
     values = iter(values)
-    pending = deque(helpers.submit(function, value) for value in itertools.islice(values, n_ahead))
+    pending = [helper.submit(function, value) for value in itertools.islice(values, 1)]
     while pending:
-        result = pending.popleft().result()
-        pending.extend(helpers.submit(function, value) for value in itertools.islice(values, 1))
+        result = pending.pop().result()
+        pending += [helper.submit(function, value) for value in itertools.islice(values, 1)]
         yield result
-
-
-def _begin(together: threading.Barrier) -> None:
-    together.wait()
-    torch.get_num_threads()
 
 
 def _may_share_out() -> bool:

@@ -27,7 +27,7 @@ from sktangent._html import diagram
 from sktangent._memory import described, memory_for
 from sktangent._randomness import in_place_of_global, may_draw, seeded
 from sktangent._tables import frame_or, with_zeros_for_words
-from sktangent.estimators.build import let_helpers_move, resolve_device, resolve_dtype
+from sktangent.estimators.build import let_helper_move, resolve_device, resolve_dtype
 from sktangent.estimators.combined_rows import CombinedRows, pays_to_combine
 from sktangent.estimators.convergence import warn_if_unfinished
 from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
@@ -296,7 +296,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _train(self, net, schedule: Schedule, inputs, target, fresh: bool, incremental: bool):
         epochs = 1 if incremental else schedule.epochs
         show_progress(net, self, epochs)
-        let_helpers_move(net.module_, inputs, schedule.batch_size)
+        let_helper_move(net.module_, inputs, schedule.batch_size)
         with (
             memory_for(_step_on(inputs, schedule), _SMALLER_STEPS),
             contextlib.nullcontext() if fresh else unchanged_on_failure(net),

@@ -132,14 +132,14 @@ def check_module(module: nn.Module, x: torch.Tensor, n_outputs: int) -> torch.Te
     return y
 
 
-# numbers in a batch, from which on threads were measured to pay: below, they wait for each other
+# numbers in a batch, from which on a thread was measured to pay: below, they wait for each other
 _MIN_MOVED = 2**15
 # multiplications in a pass, for each feature of a sample, up to which moving takes about as long
 _MOST_PER_FEATURE = 1000
 
 
-def let_helpers_move(module: nn.Module, inputs: Mapping[str, object], batch_size: int) -> None:
-    """Have threads move samples where that takes about as long as training, on the CPU."""
+def let_helper_move(module: nn.Module, inputs: Mapping[str, object], batch_size: int) -> None:
+    """Have a thread move samples where that takes about as long as training, on the CPU."""
     x = inputs["x"]
     if not isinstance(module, MLP) or not isinstance(x, ComputedRows) or x.draw is None:
         return

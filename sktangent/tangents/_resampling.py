@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Coefficients beyond the frame: there the spline is the border's value up to 0.268 ** margin.
 _MARGIN = 12
 # Pixels worked on at once: more take memory anew, fewer take more calls.
-_CHUNK_PIXELS = 2**15
+_CHUNK_PIXELS = 2**16
 
 
 def resample(planes: np.ndarray, maps: np.ndarray) -> np.ndarray:

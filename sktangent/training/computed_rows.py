@@ -17,7 +17,7 @@ class ComputedRows:
     ----------
     function : callable
         Takes row numbers, an ndarray of int of shape (n,), and returns a dict of ndarrays with n
-        rows each. It may be called from other threads.
+        rows each. It may be called from another thread.
     n_rows : int
         Number of rows that there are.
     draw : callable, default=None
@@ -25,7 +25,7 @@ class ComputedRows:
         None, which ``function`` takes behind its own. It is called in the order of the batches,
         whatever threads and processes do: for random numbers.
     takes_long : bool, default=False
-        Whether computing takes about as long as training on what was computed, so that threads
+        Whether computing takes about as long as training on what was computed, so that a thread
         for it pay on the CPU too.
 
     Examples

@@ -363,7 +363,7 @@ def test_what_does_not_go_with_moves_is_named(X, labels, target):
     classifier(FeatureTangents(), iterator_train__batch_size=10).fit(X, labels)
 
 
-def test_helpers_change_nothing_but_the_time():
+def test_a_helper_changes_nothing_but_the_time():
     images = np.random.default_rng(0).random((90, 36), dtype=np.float32)
 
     def epochs(takes_long):
