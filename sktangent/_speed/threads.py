@@ -1,8 +1,7 @@
-"""Who computes with how many threads: small networks with one, a helper beside the rest."""
+"""A helper that works ahead, on a core that torch leaves it."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -11,39 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from sktangent._speed import are_shortcuts_on
-
-# multiplications in a pass over a batch, from which on more threads were measured to pay
-_MIN_WORK = 2**21
-
-
-@contextlib.contextmanager
-def threads_for(work: float) -> Iterator[None]:
-    """Let torch compute with one thread if there is little to do, and put its number back.
-
-    Only Python's main thread does so.
-
-    Parameters
-    ----------
-    work : float
-        Multiplications in a pass over a batch.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sktangent._speed.threads import threads_for
-    >>> with threads_for(1000):
-    ...     torch.get_num_threads()
-    1
-    """
-    before = torch.get_num_threads()
-    if work >= _MIN_WORK or not _may_share_out():
-        yield
-        return
-    try:
-        torch.set_num_threads(1)
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def map_ahead(function: Callable, values: Iterable) -> Iterator:

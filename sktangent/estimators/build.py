@@ -15,7 +15,7 @@ from sktangent._randomness import constructing, drawing_for
 from sktangent.criterion import TangentPropLoss
 from sktangent.modules import MLP
 from sktangent.net import TangentPropNet
-from sktangent.training.batches import ComputedRows
+from sktangent.training.computed_rows import ComputedRows
 from sktangent.training.levenberg_marquardt import LevenbergMarquardt
 from sktangent.training.optimizers import LBFGS
 
@@ -42,14 +42,17 @@ _WITH_L2_TERM = (LBFGS, LevenbergMarquardt)
 _WITH_OWN_DECAY = (optim.AdamW, *_WITH_L2_TERM)
 
 
-def resolve_device(device: str) -> torch.device:
-    """Turn the ``device`` parameter into a device that is there."""
+def resolve_device(device: str, accelerator=None) -> torch.device:
+    """Turn the ``device`` parameter into a device that is there; an accelerator has its own."""
+    if accelerator is not None:
+        device = torch.device(accelerator.device)
+        return torch.device("cpu") if device.type == "cpu" else device  # it has "cpu:0"
     if device == "auto":
         has_mps = torch.backends.mps.is_available()
         device = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
     try:
         resolved = torch.device(device)
-        torch.empty(0, device=resolved)
+        torch.zeros(1, device=resolved).item()  # whether numbers can be there, and be read
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f"device={device!r} cannot be used: {error}") from error
     return resolved
@@ -102,7 +105,9 @@ def _sizes(constructor: Callable, input_shape: tuple[int, ...], n_outputs: int) 
 
 
 def check_module(module: nn.Module, x: torch.Tensor, n_outputs: int) -> torch.Tensor:
-    """Pass a few samples through the network, and check the shape of what comes out."""
+    """Pass a few samples through the network, and check what comes out."""
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise ValueError("module has no parameter that can be trained (by requires_grad).")
     module.eval()
     try:
         with torch.no_grad(), drawing_for(module):
@@ -119,6 +124,11 @@ def check_module(module: nn.Module, x: torch.Tensor, n_outputs: int) -> torch.Te
             f"module gives {given} outputs where the data need {n_outputs}: for {len(x)} samples "
             f"it must return a tensor of shape {(len(x), n_outputs)}, got {shape}."
         )
+    if not y.is_floating_point() or y.device != x.device:
+        raise ValueError(
+            f"module must return floating numbers on the device of the samples, {x.device}, got "
+            f"{y.dtype} on {y.device}."
+        )
     return y
 
 
@@ -126,17 +136,6 @@ def check_module(module: nn.Module, x: torch.Tensor, n_outputs: int) -> torch.Te
 _MIN_MOVED = 2**15
 # multiplications in a pass, for each feature of a sample, up to which moving takes about as long
 _MOST_PER_FEATURE = 1000
-
-
-def multiplications(module: nn.Module, inputs: Mapping[str, object], batch_size: int) -> float:
-    """Count what a pass over a batch takes of the CPU; of others' networks it is not known."""
-    tangents, params = inputs.get("tangents"), list(module.parameters())
-    is_computed = any(isinstance(inputs.get(name), ComputedRows) for name in ("x", "tangents"))
-    is_known = isinstance(module, MLP) and not is_computed
-    if not is_known or params[0].device.type != "cpu":
-        return math.inf
-    n_rows = batch_size * (1 if tangents is None else 1 + tangents.shape[1])
-    return n_rows * sum(parameter.numel() for parameter in params)
 
 
 def let_helper_move(module: nn.Module, inputs: Mapping[str, object], batch_size: int) -> None:

@@ -9,8 +9,9 @@ from sklearn import config_context, get_config
 from sklearn.utils import _safe_indexing
 
 from sktangent._checks import check_tangents
-from sktangent.estimators.tangent_rows import NetworkUnits, compute_tangents
-from sktangent.training.batches import ComputedRows, forward_strides
+from sktangent.estimators.tangent_rows import NetworkUnits, blaming, compute_tangents
+from sktangent.training.batches import forward_strides
+from sktangent.training.computed_rows import ComputedRows
 
 # bytes of all samples' tangents, up to which keeping and reading them costs less
 _CHEAP_TO_KEEP = 2**25
@@ -102,7 +103,7 @@ class CombinedRows:
 
     def __call__(self, rows: np.ndarray, signs: np.ndarray) -> dict[str, np.ndarray]:
         """Compute combinations of the tangents of some samples."""
-        with config_context(**self._config):
+        with config_context(**self._config), blaming(rows, len(self._X)):
             V = combinations(self._tangents, self._X[rows], signs)
             V = self._units.inputs.push_forward(_safe_indexing(self._frame, rows), V)
         return {"tangents": V}

@@ -9,10 +9,11 @@ from sklearn import config_context, get_config
 from sklearn.utils import _safe_indexing
 
 from sktangent._checks import check_nonnegative
+from sktangent._tables import like_frame
 from sktangent.estimators.combined_rows import combinations, draw_signs
-from sktangent.estimators.input_map import like_frame
-from sktangent.estimators.tangent_rows import NetworkUnits, compute_tangents
-from sktangent.training.batches import ComputedRows, forward_strides
+from sktangent.estimators.tangent_rows import NetworkUnits, blaming, compute_tangents
+from sktangent.training.batches import forward_strides
+from sktangent.training.computed_rows import ComputedRows
 
 
 def moves_samples(augment) -> bool:
@@ -119,10 +120,10 @@ class MovedRows:
 
     def __call__(self, rows: np.ndarray, amounts: np.ndarray, signs) -> dict[str, np.ndarray]:
         """Move some samples, and find their tangents, or combinations, where they come to lie."""
-        with config_context(**self._config):
+        with config_context(**self._config), blaming(rows, len(self._X)):
             X = self._X[rows]
             moved = _check_moved(self._tangents.move(X, amounts), X)
-            frame = like_frame(_safe_indexing(self._frame, slice(0, 0)), moved)
+            frame = like_frame(_safe_indexing(self._frame, rows), moved)
             inputs = self._units.inputs
             parts = {"x": inputs.transform(frame, moved)}
             if self._with_tangents:
@@ -139,9 +140,15 @@ class MovedRows:
         return amounts, draw_signs(self._random, len(rows), k, shape[1])
 
     def _tangents_of(self, X: np.ndarray, signs: np.ndarray | None) -> np.ndarray:
-        if signs is None:
-            return _invariant(*compute_tangents(self._tangents, X))
-        return combinations(self._tangents, X, signs)
+        if signs is not None:
+            return combinations(self._tangents, X, signs)
+        V = _invariant(*compute_tangents(self._tangents, X))
+        if V.shape[1] != len(self._amounts):
+            raise ValueError(
+                f"tangents(X) returned {len(self._amounts)} tangents for one part of X and "
+                f"{V.shape[1]} for another; all samples must have as many."
+            )
+        return V
 
 
 def _by_name(augment: Mapping, tangents: Callable, X: np.ndarray) -> np.ndarray:
