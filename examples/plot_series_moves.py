@@ -111,10 +111,9 @@ print(f"\n{time.perf_counter() - start:.0f} s in all")
 
 # %%
 # With 10 takes tangents, moves and both are about level, at 18 to 19 % against 29 % without either.
-# With 20 takes moves alone are as good as both, 6.3 %, and tangents alone are not, 10.2 %: some
-# takes are late by more than a tangent reaches. With 40 takes it is the other way round, tangents
-# 2.9 and moves 5.4 %, and both are best, 2.3 % against 9.2 % without either. So both are never
-# worse here than the better of the two.
+# With 20 takes moves alone are as good as both, 6.3 %, and tangents alone are not, 10.2 %. With 40
+# takes it is the other way round, tangents 2.9 and moves 5.4 %, and both are best, 2.3 % against
+# 9.2 % without either. So both are never worse here than the better of the two.
 
 # %%
 # The picture
