@@ -35,8 +35,8 @@ _ROUNDING = 1e-14
 # the L2 weight at first, as a part of a mean squared residual
 _FIRST_DECAY = 1e-2
 # what the L2 weight is to be over what the evidence says, where only noise is left: 1 - R² of
-# values from data with 1 % noise, at 1 and 4, was 7e-5 and 4e-5 on Rastrigin's function, 3e-4 and 7e-5 on
-# the camel's, 3e-5 and 2e-5 on Friedman's, 4e-5 and 7e-5 on Branin's (medians of 3)
+# values from data with 1 % noise, at 1 and 4, was 7e-5 and 4e-5 on Rastrigin's function, 3e-4 and
+# 7e-5 on the camel's, 3e-5 and 2e-5 on Friedman's, 4e-5 and 7e-5 on Branin's (medians of 3)
 _CAUTION = 4.0
 # the part of the loss that is left after iterations which have not come far
 _SETTLED = 0.8
