@@ -206,9 +206,13 @@ def compute_tangents(tangents: Callable | np.ndarray, X: np.ndarray) -> tuple[np
 
 def moments(values: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute the weighted mean and standard deviation of each column; of a constant one, 1."""
+    # in units, powers of two, in which squares neither overflow nor vanish
+    exponent = np.frexp(np.abs(values).max(axis=0))[1]
+    values = np.ldexp(values, -exponent)
     mean = np.average(values, axis=0, weights=weight)
     scale = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weight))
-    return mean, np.where(scale > 10 * np.finfo(values.dtype).eps * np.abs(mean), scale, 1.0)
+    is_constant = scale <= 10 * np.finfo(values.dtype).eps * np.abs(mean)
+    return np.ldexp(mean, exponent), np.where(is_constant, 1.0, np.ldexp(scale, exponent))
 
 
 def _coordinate_directions(X: np.ndarray) -> np.ndarray:
