@@ -359,7 +359,10 @@ def _build_loss(loss, kwargs: dict) -> Callable[[Tensor, Tensor], Tensor]:
             raise ValueError(f"loss must be one of {sorted(_LOSSES)}, got {loss!r}.")
         loss = _LOSSES[loss]
     if isinstance(loss, type):
-        return loss(**{"reduction": "none", **kwargs})
+        try:
+            return loss(**{"reduction": "none", **kwargs})
+        except TypeError as error:
+            raise TypeError(f"loss={loss.__name__} cannot be constructed: {error}") from error
     if kwargs:
         raise ValueError(f"loss is already built, {loss!r}, and cannot take {sorted(kwargs)}.")
     if not callable(loss):

@@ -23,7 +23,7 @@ def map_ahead(function: Callable, values: Iterable) -> Iterator:
     >>> list(map_ahead(abs, [-1, -2]))
     [1, 2]
     """
-    with ThreadPoolExecutor(1) as helper:
+    with ThreadPoolExecutor(1, "sktangent") as helper:
         yield from _ahead(helper, function, values)
 
 
@@ -38,7 +38,7 @@ def map_beside(function: Callable, values: Iterable) -> Iterator:
         yield from map(function, values)
         return
     try:
-        with ThreadPoolExecutor(1) as helper:
+        with ThreadPoolExecutor(1, "sktangent") as helper:
             # a new thread takes the number of the process when it first asks for its own
             torch.set_num_threads(1)
             helper.submit(torch.get_num_threads).result()

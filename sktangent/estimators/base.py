@@ -257,6 +257,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
         if fresh:
             self._built_with = fixed_params(self)
         self.net_, self._schedule, self._in_parts = net, schedule, incremental
+        self._draws = may_draw(net.module_)
         if not incremental and writes():
             warn_if_unfinished(net, len(net.history) - n_epochs_before, self.max_epochs)
         return self
@@ -360,12 +361,13 @@ class TangentPropEstimator(SkorchParameters, ABC):
         """Find the samples to train on, those of weight zero left out, and those to validate on."""
         counted = np.flatnonzero(weight)
         if self.early_stopping:
-            return train_test_split(
-                counted,
-                test_size=self.validation_fraction,
-                random_state=self._random_state,
-                stratify=self._stratify(y[counted]),
-            )
+            with validating(None, "early_stopping"):
+                return train_test_split(
+                    counted,
+                    test_size=self.validation_fraction,
+                    random_state=self._random_state,
+                    stratify=self._stratify(y[counted]),
+                )
         return (slice(None) if len(counted) == len(weight) else counted), None
 
     def _fit_preprocessor(self, X, y: np.ndarray, weight: np.ndarray, train) -> None:
@@ -472,14 +474,12 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _predicting(self, Z: np.ndarray) -> Iterator[None]:
         """Let a network that draws do so from numbers of its own, the same in every call."""
         what = f"the answers for samples of {described(Z.shape, Z.itemsize)}"
-        draws = may_draw(self.module_)
-        device = torch.device(self.net_.device)
-        with (
-            memory_for(what, "Ask for fewer samples at a time."),
-            seeded(0, device) if draws else contextlib.nullcontext(),
-            in_place_of_global() if draws else contextlib.nullcontext(),
-        ):
-            yield
+        with memory_for(what, "Ask for fewer samples at a time."):
+            if not self._draws:
+                yield
+                return
+            with seeded(0, torch.device(self.net_.device)), in_place_of_global():
+                yield
 
     def _check_samples(self, X) -> tuple:
         """Check samples to predict for: as they were given, as X, and as the network sees them."""

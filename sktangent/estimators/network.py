@@ -207,7 +207,9 @@ def _check_callbacks(callbacks: list) -> None:
 
 def _check_names_of_callbacks(net: TangentPropNet, skorch_params: dict) -> None:
     """Refuse parameters of callbacks that are not there, which skorch does not mind."""
-    known = [name for name, _ in net.callbacks_]
+    given = [named[0] for named in net.callbacks if isinstance(named, tuple)]
+    defaults = [name for name, _ in net.get_default_callbacks()]  # None takes one of these away
+    known = list(dict.fromkeys([*defaults, *given, *(name for name, _ in net.callbacks_)]))
     for parameter in skorch_params:
         room, name, *_ = parameter.split("__")
         if room == "callbacks" and name not in known:

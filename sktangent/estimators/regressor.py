@@ -386,10 +386,18 @@ int, array-like of int or "auto", default="auto"
             self._y_mean, self._y_scale = (
                 _known_moments(y, weight) if self.normalize_y else _none(y)
             )
-        return ((y - self._y_mean) / self._y_scale).astype(self._dtype)
+            with np.errstate(over="ignore"):
+                units = np.stack([self._y_mean, self._y_scale]).astype(self._dtype)
+            if not np.isfinite(units).all():
+                raise ValueError(f"y holds values too large for the network's {self._dtype}.")
+        with np.errstate(over="ignore"):
+            encoded = ((y - self._y_mean) / self._y_scale).astype(self._dtype)
+        if np.isinf(encoded).any():
+            raise ValueError(f"y holds values too large, or too far apart, for {self._dtype}.")
+        return encoded
 
     def _fill_unknown(self, y) -> tuple:
-        if sparse.issparse(y):
+        if y is None or sparse.issparse(y):
             return y, None
         try:
             values = np.asarray(y, dtype=np.float64)

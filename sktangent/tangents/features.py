@@ -329,6 +329,8 @@ def _column_names(X: ArrayLike) -> list[str] | None:
     columns = getattr(X, "columns", None)
     if columns is None or not all(isinstance(name, str) for name in columns):
         return None
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"X must not have two columns of one name, got {list(columns)}.")
     return list(columns)
 
 
