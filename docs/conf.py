@@ -40,7 +40,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     "filename_pattern": "/plot_",
-    "ignore_pattern": r"benchmarks",
+    "ignore_pattern": r"benchmarks|clusters",
     "reset_modules": ("matplotlib",),
     "reset_argv": gallery.arguments,
     "download_all_examples": False,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from numbers import Integral, Real
 
 import numpy as np
@@ -15,11 +17,49 @@ from sklearn.utils.validation import check_array
 SAMPLES = {"dtype": [np.float64, np.float32], "allow_nd": True}
 
 
+@contextlib.contextmanager
+def validating(values: object, name: str, labels: bool = False) -> Iterator[None]:
+    """Let a validation name what it validates, and refuse what it would silently take for numbers.
+
+    Under masks there are numbers that nobody means, and dates are numbers of any unit.
+
+    Parameters
+    ----------
+    values : object
+        What was given.
+    name : str
+        What to call it.
+    labels : bool, default=False
+        Whether it need not hold numbers.
+    """
+    if np.ma.is_masked(values):
+        raise ValueError(
+            f"{name} is a masked array of which {np.ma.getmaskarray(values).sum()} values are "
+            "masked: leave those samples out, or fill them in by its filled()."
+        )
+    dtypes = [values.dtype] if hasattr(values, "dtype") else getattr(values, "dtypes", ())
+    if not labels and any(getattr(dtype, "kind", None) in ("m", "M") for dtype in dtypes):
+        raise TypeError(f"{name} must hold numbers, got dates or durations.")
+    try:
+        yield
+    except (TypeError, ValueError, RuntimeError) as error:
+        if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", str(error)):
+            raise
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(f"{name} cannot be used: {error}") from error
+
+
+def check_numbers(values: ArrayLike, name: str, **asked) -> np.ndarray:
+    """Return what scikit-learn's ``check_array`` does; whatever it refuses is named."""
+    with validating(values, name):
+        return check_array(values, input_name=name, **asked)
+
+
 def check_samples(X: ArrayLike, caller: BaseEstimator) -> np.ndarray:
     """Return X as a dense, finite, floating array of at least two axes and one value."""
     if _is_known_to_pass(X):
         return X
-    X = check_array(X, estimator=caller, input_name="X", **SAMPLES)
+    X = check_numbers(X, "X", estimator=caller, **SAMPLES)
     if X.size == 0:
         raise ValueError(f"X must have at least one value a sample, got shape {X.shape}.")
     return X
@@ -119,14 +159,16 @@ def distinct_rows(array: np.ndarray) -> np.ndarray:
 
 
 def _as_numbers(values: ArrayLike, source: str) -> np.ndarray:
-    try:
-        array = np.asarray(values)
-        if array.dtype.kind == "O" and array.ndim > 0:
-            array = array.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{source} must be one array of numbers: {error}") from error
+    with validating(values, source):
+        try:
+            array = np.asarray(values)
+            if array.dtype.kind == "O" and array.ndim > 0:
+                array = array.astype(np.float64)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{source} must be one array of numbers: {error}") from error
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"{source} must be one array of numbers, got dtype {array.dtype}.")
+        given = f"dtype {array.dtype}" if array.ndim > 0 else repr(values)
+        raise TypeError(f"{source} must be one array of numbers, got {given}.")
     return array
 
 
@@ -183,10 +225,11 @@ def check_multipliers(values: ArrayLike, shape: tuple[int, ...], parameter: str)
     values : ndarray of that shape
         The numbers.
     """
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise ValueError(f"{parameter} must be one array of numbers: {error}") from error
+    with validating(values, parameter):
+        try:
+            array = np.asarray(values)
+        except ValueError as error:
+            raise ValueError(f"{parameter} must be one array of numbers: {error}") from error
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{parameter} must be numbers, got dtype {array.dtype}.")
     sizes_fit = len(array.shape) == len(shape) and all(
@@ -204,13 +247,14 @@ def check_multipliers(values: ArrayLike, shape: tuple[int, ...], parameter: str)
     return array
 
 
-def check_reach(amounts: np.ndarray, limit: float, name: str) -> None:
-    """Raise ValueError if a displacement carries the content over the whole frame."""
+def check_reach(
+    amounts: np.ndarray, limit: float, name: str, of_limit: str = "the size of the frame"
+) -> None:
+    """Raise ValueError if a transformation goes too far, one way or the other."""
     largest = np.abs(amounts).max(initial=0)
     if largest >= limit:
         raise ValueError(
-            f"amounts of {name!r} must be below {limit:g}, or nothing of the frame is left in it, "
-            f"got {largest:g}."
+            f"amounts of {name!r} must be below {limit:g} in size, {of_limit}, got {largest:g}."
         )
 
 

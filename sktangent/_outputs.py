@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils import _safe_indexing
 
+from sktangent._tables import is_frame, named_like
 from sktangent.estimators.tangent_rows import compute_tangents
 
 # how far samples are moved, in their spread: near the derivative, and far enough for a tree to see
@@ -47,23 +48,16 @@ def changes(outputs: Callable, given, samples: np.ndarray, moves: np.ndarray) ->
     """Compute f(x + m) - f(x - m) for all moves m of all samples, (n_samples, n_moves, n_out)."""
     moves = moves.reshape(*moves.shape[:2], *samples.shape[1:])
     both = np.stack([samples[:, None] + moves, samples[:, None] - moves])
-    rows = like(given, both.reshape(-1, *samples.shape[1:]).astype(samples.dtype))
+    rows = named_like(given, both.reshape(-1, *samples.shape[1:]).astype(samples.dtype))
     ahead, behind = outputs(rows).reshape(*both.shape[:3], -1)
     return ahead - behind
 
 
 def tangents_at(tangents, X, samples: np.ndarray) -> np.ndarray:
     """Compute tangent vectors from the samples as they were given, a data frame for example."""
-    if callable(tangents) and hasattr(X, "columns"):
+    if callable(tangents) and is_frame(X):
         return compute_tangents(lambda _: tangents(X), samples)[0]
     return compute_tangents(tangents, samples)[0]
-
-
-def like(given, samples: np.ndarray):
-    """Return samples as a data frame where those that were given are one."""
-    if not hasattr(given, "columns"):
-        return samples
-    return type(given)(samples, columns=given.columns)
 
 
 def windows(n_samples: int, rows_each: int) -> Iterator[slice]:

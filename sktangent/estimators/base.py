@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from scipy import sparse
 from sklearn.base import RegressorMixin, _fit_context, clone
 from sklearn.model_selection import train_test_split
-from sklearn.utils import _safe_indexing, check_random_state, column_or_1d
+from sklearn.utils import (
+    _safe_indexing,
+    check_array,
+    check_consistent_length,
+    check_random_state,
+    column_or_1d,
+)
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import nn
 
+from sktangent._checks import validating
 from sktangent._html import diagram
-from sktangent._randomness import seeded
-from sktangent.estimators.build import resolve_device, resolve_dtype
+from sktangent._memory import described, memory_for
+from sktangent._randomness import in_place_of_global, may_draw, seeded
+from sktangent._tables import frame_or, with_zeros_for_words
+from sktangent.estimators.build import let_helper_move, resolve_device, resolve_dtype
+from sktangent.estimators.combined_rows import CombinedRows, pays_to_combine
 from sktangent.estimators.convergence import warn_if_unfinished
 from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
-from sktangent.estimators.input_map import InputMap, frame_or
+from sktangent.estimators.input_map import InputMap
 from sktangent.estimators.moved_rows import MovedRows, largest_amounts
 from sktangent.estimators.network import build_net, go_on_with, show_progress
 from sktangent.estimators.parameters import CONSTRAINTS, SkorchParameters
+from sktangent.estimators.persistence import from_state, to_state, warn_if_state_is_lost
 from sktangent.estimators.schedule import FULL_BATCH, NAMES, Schedule, plan
 from sktangent.estimators.tangent_rows import NetworkUnits, TangentRows, compute_tangents, moments
 from sktangent.estimators.training_data import (
     check_augment,
+    check_something_is_known,
     collect_inputs,
     fixed_split,
     plain_or_dict,
@@ -37,8 +51,22 @@ from sktangent.estimators.weighted_fit import fit_weighted
 from sktangent.modules import MLP
 from sktangent.net import TangentPropNet
 from sktangent.training.batches import forward_strides
+from sktangent.training.distributed import (
+    average,
+    common_random_state,
+    count,
+    fits_together,
+    note_samples,
+    of_first,
+    writes,
+)
 from sktangent.training.history import EpochHistory
 from sktangent.training.stopping import unchanged_on_failure
+
+_SMALLER_STEPS = (
+    "Set a smaller batch_size, n_projections, fewer hidden units, or optimizer='adam' where it is "
+    "'lm' or 'lbfgs', which take all samples at once."
+)
 
 
 class TangentPropEstimator(SkorchParameters, ABC):
@@ -63,8 +91,8 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _criterion_params(self) -> dict:
         """Tell the parameters of the criterion beside the penalty weight."""
 
-    def _fill_unknown(self, y, derivatives) -> tuple:
-        """Put zeros where targets may be, and are, NaN; tell where that was."""
+    def _fill_unknown(self, y) -> tuple:
+        """Put zeros where targets are NaN, if there may be any; tell where that was."""
         return y, None
 
     def _check_activations(self, module: nn.Module, probes: torch.Tensor) -> None:
@@ -117,6 +145,19 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")
 
+    def __getstate__(self) -> dict:
+        """Leave the accelerator out, which belongs to processes that run."""
+        return to_state(self, {**super().__getstate__(), "accelerator": None})
+
+    def __setstate__(self, state: dict) -> None:
+        from_state(self, state)
+
+    def __deepcopy__(self, memo: dict):
+        """Copy all that there is, where a file holds less."""
+        memo[id(self)] = copied = type(self).__new__(type(self))
+        vars(copied).update(copy.deepcopy(vars(self), memo))
+        return copied
+
     def _sk_visual_block_(self):
         """Show tangents and preprocessor inside, the fitted ones where there are."""
         names = ("tangents", "preprocessor")
@@ -158,6 +199,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
         fresh = not (self.warm_start and hasattr(self, "net_"))
         return self._fit(X, y, sample_weight, tangents, derivatives, fresh)
 
+    @fits_together
     def _fit(
         self,
         X,
@@ -173,16 +215,20 @@ class TangentPropEstimator(SkorchParameters, ABC):
         self._check_params_are_known()
         if not fresh:
             check_can_go_on(self, self._built_with, self.net_, self._dtype)
+            warn_if_state_is_lost(self.net_)
         given = X
-        y, is_unknown = self._fill_unknown(y, derivatives)
+        is_unknown = None
+        if derivatives is not None or callable(self.tangents if tangents is None else tangents):
+            y, is_unknown = self._fill_unknown(y)
         X, y = self._check_data(X, y, fresh, incremental, classes)
-        y = y if is_unknown is None else with_nan(y, is_unknown, derivatives)
+        y = y if is_unknown is None else with_nan(y, is_unknown)
+        note_samples(X, y)
         frame = frame_or(given, X)
         weight = self._check_weight(X, y, sample_weight)
         if fresh:
-            self._random_state = check_random_state(self.random_state)
+            self._random_state = common_random_state(check_random_state(self.random_state))
         train, valid = self._split(y, weight)
-        device = resolve_device(self.device)
+        device = resolve_device(self.device, self.accelerator)
         with seeded(self._random_state.randint(np.iinfo(np.int32).max), device):
             target = self._encode_target(y, weight, fresh)
             self._fit_parts(frame, X, y, weight, train, derivatives, fresh, incremental)
@@ -192,13 +238,15 @@ class TangentPropEstimator(SkorchParameters, ABC):
             }
             find = self._tangent_rows(frame, X, train, tangents, derivatives, derivative_weight)
             collected = collect_inputs(find, inputs, X, train, self._get_skorch_params())
+            if is_unknown is not None:
+                check_something_is_known(y, derivatives, find)
             if self.n_projections is not None and "derivative_weight" in collected:
                 raise ValueError(
                     "derivative_weight must be the same for all outputs with n_projections="
                     f"{self.n_projections}, which combines tangents."
                 )
             net = None if fresh else self.net_
-            schedule = plan(self, len(target[train]), find, incremental, net=net)
+            schedule = plan(self, count(len(target[train])), find, incremental, net=net)
             if fresh:
                 net = self._new_net(schedule, inputs["x"], target, train, device, find)
             else:
@@ -208,8 +256,8 @@ class TangentPropEstimator(SkorchParameters, ABC):
             self._train(net, schedule, collected, target[train], fresh, incremental)
         if fresh:
             self._built_with = fixed_params(self)
-        self.net_ = net
-        if not incremental:
+        self.net_, self._schedule, self._in_parts = net, schedule, incremental
+        if not incremental and writes():
             warn_if_unfinished(net, len(net.history) - n_epochs_before, self.max_epochs)
         return self
 
@@ -225,7 +273,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
         if derivatives is not None and self._x_scale is None:
             self._x_scale = moments(X[train].reshape(len(X[train]), -1), weight[train])[1]
         if fresh or not incremental:
-            self._mean_weight = weight[train].mean()
+            self._mean_weight = average(weight[train])
 
     def _new_net(self, schedule: Schedule, x, target, train, device, find) -> TangentPropNet:
         net = build_net(
@@ -248,7 +296,11 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _train(self, net, schedule: Schedule, inputs, target, fresh: bool, incremental: bool):
         epochs = 1 if incremental else schedule.epochs
         show_progress(net, self, epochs)
-        with contextlib.nullcontext() if fresh else unchanged_on_failure(net):
+        let_helper_move(net.module_, inputs, schedule.batch_size)
+        with (
+            memory_for(_step_on(inputs, schedule), _SMALLER_STEPS),
+            contextlib.nullcontext() if fresh else unchanged_on_failure(net),
+        ):
             try:
                 net.partial_fit(plain_or_dict(inputs), target, epochs=epochs)
             finally:
@@ -260,22 +312,20 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _check_data(
         self, X, y, fresh: bool, incremental: bool, classes
     ) -> tuple[np.ndarray, np.ndarray]:
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            dtype=resolve_dtype(self.dtype),
-            allow_nd=True,
-            multi_output=True,
-            y_numeric=isinstance(self, RegressorMixin),
-            reset=fresh,
-        )
-        if fresh:
-            self._sparse_target = type(y) if sparse.issparse(y) else None
-        y = y.toarray() if sparse.issparse(y) else y
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        y = self._check_target(y, fresh, incremental, classes)
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        X = self._validate(X, fresh)
+        with validating(y, "y", labels=not isinstance(self, RegressorMixin)):
+            y = check_array(y, accept_sparse="csr", ensure_2d=False, dtype=None, input_name="y")
+            check_consistent_length(X, y)
+            if fresh:
+                self._sparse_target = type(y) if sparse.issparse(y) else None
+            y = y.toarray() if sparse.issparse(y) else y
+            if y.ndim == 2 and y.shape[1] == 1:
+                y = column_or_1d(y, warn=True)
+            y = self._check_target(y, fresh, incremental, classes)
         if fresh:
             self._input_shape, self._dtype = X.shape[1:], X.dtype
         if self.autocast is not None and self._dtype != np.float32:
@@ -285,10 +335,23 @@ class TangentPropEstimator(SkorchParameters, ABC):
             )
         return self._check_input(X), y
 
+    def _validate(self, X, fresh: bool = False) -> np.ndarray:
+        """Check samples; columns that only a preprocessor can read become zeros."""
+        dtype = resolve_dtype(self.dtype if fresh else None)
+        X = X if self.preprocessor is None else with_zeros_for_words(X)
+        with validating(X, "X"):
+            return validate_data(self, X, dtype=dtype, allow_nd=True, reset=fresh)
+
     def _check_weight(self, X, y, sample_weight) -> np.ndarray:
-        weight = _check_sample_weight(
-            sample_weight, X, dtype=np.float64, ensure_non_negative=True
-        ) * self._target_weight(y)
+        with validating(sample_weight, "sample_weight"):
+            weight = _check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
+        with validating(None, "class_weight"):
+            factor = self._target_weight(y)
+            if not (np.isfinite(factor).all() and np.min(factor) >= 0):
+                raise ValueError("class_weight must be finite and zero or more.")
+        weight = weight * factor
         if not weight.any():
             raise ValueError("sample_weight, times class_weight, is zero for every sample.")
         return weight
@@ -308,8 +371,10 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _fit_preprocessor(self, X, y: np.ndarray, weight: np.ndarray, train) -> None:
         vars(self).pop("preprocessor_", None)
         if self.preprocessor is not None:
-            self.preprocessor_ = fit_weighted(
-                clone(self.preprocessor), _safe_indexing(X, train), y[train], weight[train]
+            self.preprocessor_ = of_first(
+                fit_weighted(
+                    clone(self.preprocessor), _safe_indexing(X, train), y[train], weight[train]
+                )
             )
 
     def _keeps_tangents(self, fresh: bool, incremental: bool) -> bool:
@@ -324,6 +389,8 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _fit_tangents(self, X, y: np.ndarray, train) -> None:
         """Keep the ``tangents`` callable, fitted on the samples as they were given if it can be."""
         vars(self).pop("tangents_", None)
+        if isinstance(self.tangents, type):
+            raise TypeError(f"tangents must be an instance, got the class {self.tangents!r}.")
         if self.tangents is not None:
             self.tangents_ = self.tangents
             if hasattr(self.tangents, "fit"):
@@ -332,7 +399,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
 
     def _tangent_rows(
         self, frame, X, train, tangents, derivatives, derivative_weight
-    ) -> TangentRows | MovedRows | None:
+    ) -> TangentRows | CombinedRows | MovedRows | None:
         """Tell where tangents and derivatives come from, if there are to be any, or moves."""
         source = tangents if self.tangents is None or tangents is not None else self.tangents_
         units = NetworkUnits(
@@ -361,8 +428,16 @@ class TangentPropEstimator(SkorchParameters, ABC):
                     n_projections=self.n_projections,
                     seed=self._random_state.randint(np.iinfo(np.int32).max),
                 )
-        if self.penalty_weight == 0 or (source is None and derivatives is None):
+        has_none = source is None and derivatives is None
+        if has_none and derivative_weight is not None:
+            raise ValueError("derivative_weight is given, and there are no tangents to weigh.")
+        if self.penalty_weight == 0 or has_none:
             return None
+        given = (derivatives, derivative_weight, self.n_projections)
+        is_cpu = resolve_device(self.device, self.accelerator).type == "cpu"
+        if is_cpu and pays_to_combine(source, X, *given, self._get_skorch_params()):
+            seed = self._random_state.randint(np.iinfo(np.int32).max)
+            return CombinedRows(frame, X, source, units, self.n_projections, seed)
         return TangentRows(frame, X, source, derivatives, derivative_weight, units)
 
     def _l2(self, schedule: Schedule) -> float | None:
@@ -373,7 +448,8 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _outputs(self, X) -> np.ndarray:
         """Compute the network's outputs, (n_samples, n_outputs)."""
         Z = self._check_samples(X)[2]
-        return self.net_.forward(Z).numpy()
+        with self._predicting(Z):
+            return self.net_.forward(Z).numpy()
 
     def _directional_derivatives(self, X, tangents) -> np.ndarray:
         """Compute those of the network's outputs, (n_samples, n_tangents, n_outputs)."""
@@ -381,14 +457,29 @@ class TangentPropEstimator(SkorchParameters, ABC):
         source = getattr(self, "tangents_", None) if tangents is None else tangents
         if source is None:
             raise ValueError("tangents must be given: the estimator has no tangents of its own.")
-        V = compute_tangents(source, X)[0]
-        return self.net_.directional_derivative(Z, self._input_map().push_forward(frame, V))
+        with self._predicting(Z):
+            V = compute_tangents(source, X)[0]
+            return self.net_.directional_derivative(Z, self._input_map().push_forward(frame, V))
 
     def _outputs_and_jacobian(self, X) -> tuple[np.ndarray, np.ndarray]:
         """Compute the network's outputs, and their Jacobian by X."""
         frame, X, Z = self._check_samples(X)
-        y, J = self.net_.forward_with_jacobian(Z)
-        return y, self._input_map().pull_back(frame, X, J)
+        with self._predicting(Z):
+            y, J = self.net_.forward_with_jacobian(Z)
+            return y, self._input_map().pull_back(frame, X, J)
+
+    @contextlib.contextmanager
+    def _predicting(self, Z: np.ndarray) -> Iterator[None]:
+        """Let a network that draws do so from numbers of its own, the same in every call."""
+        what = f"the answers for samples of {described(Z.shape, Z.itemsize)}"
+        draws = may_draw(self.module_)
+        device = torch.device(self.net_.device)
+        with (
+            memory_for(what, "Ask for fewer samples at a time."),
+            seeded(0, device) if draws else contextlib.nullcontext(),
+            in_place_of_global() if draws else contextlib.nullcontext(),
+        ):
+            yield
 
     def _check_samples(self, X) -> tuple:
         """Check samples to predict for: as they were given, as X, and as the network sees them."""
@@ -396,8 +487,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
             return X, X, X
         check_is_fitted(self)
         given = X
-        X = validate_data(self, X, dtype=(np.float64, np.float32), allow_nd=True, reset=False)
-        X = self._check_input(X)
+        X = self._check_input(self._validate(X))
         frame = frame_or(given, X)
         return frame, X, self._input_map().transform(frame, X)
 
@@ -420,10 +510,24 @@ class TangentPropEstimator(SkorchParameters, ABC):
             raise ValueError(
                 f"X holds samples of shape {X.shape[1:]}; fit saw shape {self._input_shape}."
             )
-        return forward_strides(X.astype(self._dtype, copy=False))
+        with np.errstate(over="ignore"):
+            converted = X.astype(self._dtype, copy=False)
+        if converted is not X and not np.isfinite(converted).all():
+            raise ValueError(f"X holds values too large for the network's {self._dtype}.")
+        return forward_strides(converted)
 
     def _input_map(self) -> InputMap:
         return InputMap(getattr(self, "preprocessor_", None), self._dtype)
+
+
+def _step_on(inputs: dict, schedule: Schedule) -> str:
+    """Tell what a step of the optimizer works on."""
+    parts = [
+        f"{name} {described((schedule.batch_size, *part.shape[1:]), part.itemsize)}"
+        for name, part in inputs.items()
+        if isinstance(part, np.ndarray)
+    ]
+    return f"a step of optimizer {schedule.optimizer!r} on {', '.join(parts) or 'computed rows'}"
 
 
 def _standardize(module: MLP, x: np.ndarray) -> None:

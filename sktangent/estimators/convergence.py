@@ -58,11 +58,13 @@ def warn_if_unfinished(net: TangentPropNet, n_epochs: int, max_epochs: int | str
     stopping = dict(net.callbacks_).get("stopping")
     if n_epochs != max_epochs or not isinstance(stopping, Stopping):
         return
-    losses = [row[stopping.monitor] for row in net.history[-n_epochs:]]
+    losses = [row.get(stopping.monitor) for row in net.history[-n_epochs:]]
+    if None in losses:  # interrupted in the last epoch
+        return
     if still_falls(losses, stopping.tol, stopping.relative_tol):
         warnings.warn(
             f"max_epochs={n_epochs} reached while {stopping.monitor} still falls by more than "
             f"tol={stopping.tol} an epoch. With more epochs, or 'auto', it would go on.",
             ConvergenceWarning,
-            stacklevel=5,
+            stacklevel=6,
         )

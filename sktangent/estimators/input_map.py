@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import _safe_indexing, check_array
+from sklearn.utils import _safe_indexing
 
+from sktangent._checks import check_numbers
 from sktangent.preprocessing import push_forward
 from sktangent.training.batches import forward_strides
 
@@ -37,7 +38,7 @@ class InputMap:
             return X
         Z = self.preprocessor.transform(frame)
         Z = Z.toarray() if sparse.issparse(Z) else Z
-        Z = check_array(Z, dtype=self.dtype, allow_nd=True, input_name="preprocessor output")
+        Z = check_numbers(Z, "preprocessor output", dtype=self.dtype, allow_nd=True)
         return forward_strides(Z)
 
     def push_forward(self, frame, V: np.ndarray) -> np.ndarray:
@@ -73,19 +74,6 @@ class InputMap:
             W = self.push_forward(_safe_indexing(frame, rows), V).reshape(*V.shape[:2], -1)
             through[rows, :, inputs] = behind[rows] @ W.swapaxes(1, 2)
         return through.reshape(*J.shape[:2], *X.shape[1:])
-
-
-def frame_or(given, X: np.ndarray):
-    """Return the samples as they were given if that is a data frame, else as an array."""
-    return given if hasattr(given, "columns") else X
-
-
-def like_frame(frame, X: np.ndarray):
-    """Return other samples in the form that some were given in, under the same columns."""
-    if not hasattr(frame, "columns"):
-        return X
-    names = "columns" if hasattr(frame, "iloc") else "schema"  # pandas, or polars
-    return type(frame)(X, **{names: list(frame.columns)})
 
 
 def _directions(X: np.ndarray, inputs: slice) -> np.ndarray:

@@ -9,13 +9,18 @@ from collections.abc import Iterator
 import numpy as np
 
 from sktangent._checks import repeats_one_row
+from sktangent._memory import described, memory_for
 from sktangent.estimators.tangent_rows import TangentRows
-from sktangent.training.batches import ComputedRows
+from sktangent.training.computed_rows import ComputedRows
 
 # samples whose tangents are computed at once, in bytes of X
 _CHUNK = 2**22
 # tangents that a sample may have before their number is known
 _TANGENTS_EXPECTED = 64
+
+_COMPUTE_AS_NEEDED = (
+    "Lower sklearn.set_config(working_memory=...): what takes more is computed batch by batch."
+)
 
 Rows = slice | np.ndarray
 
@@ -56,18 +61,20 @@ def keep_or_compute(
         return {"tangents": ComputedRows(lambda index: find(rows[index]), len(rows))}
     if len(V) == len(rows):
         return {name: np.ascontiguousarray(part) for name, part in first.items()}
-    whole = {
-        name: np.empty((len(rows), *part.shape[1:]), dtype=part.dtype)
-        for name, part in first.items()
-    }
+    whole = {name: _empty(name, len(rows), part) for name, part in first.items()}
     done = 0
     for parts in itertools.chain([first], map(find, chunks)):
         n_found = len(parts["tangents"])
         for name, part in parts.items():
-            _check_like(part, whole[name])
             whole[name][done : done + n_found] = part
         done += n_found
     return whole
+
+
+def _empty(name: str, n_rows: int, part: np.ndarray) -> np.ndarray:
+    shape = (n_rows, *part.shape[1:])
+    with memory_for(f"the {name}, {described(shape, part.itemsize)}", _COMPUTE_AS_NEEDED):
+        return np.empty(shape, dtype=part.dtype)
 
 
 def take_rows(arrays: dict[str, np.ndarray], rows: Rows, budget: float = math.inf) -> dict:
@@ -87,11 +94,3 @@ def _chunks(rows: Rows, n_rows: int, size: int) -> Iterator[Rows]:
     windows = (slice(start, start + size) for start in range(0, n_rows, size))
     # of all rows, slices: they are views
     return windows if isinstance(rows, slice) else (rows[window] for window in windows)
-
-
-def _check_like(part: np.ndarray, whole: np.ndarray) -> None:
-    if part.shape[1:] != whole.shape[1:]:
-        raise ValueError(
-            f"tangents(X) returned {whole.shape[1]} tangents for one part of X and {part.shape[1]} "
-            "for another; all samples must have as many."
-        )

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn import config_context, get_config
-from sklearn.utils import _safe_indexing, check_array
+from sklearn.utils import _safe_indexing
 
-from sktangent._checks import check_derivatives, check_tangents, distinct_rows, repeats_one_row
+from sktangent._checks import (
+    check_derivatives,
+    check_numbers,
+    check_tangents,
+    distinct_rows,
+    repeats_one_row,
+)
+from sktangent._memory import memory_for
 from sktangent.estimators.input_map import InputMap
 from sktangent.training.batches import forward_strides
+from sktangent.training.distributed import average
+
+_FEWER_TANGENTS = (
+    "Let tangents(X) compute fewer, or return a view where all samples have the same "
+    "(np.broadcast_to); give a callable in place of an array, which is asked for some samples at a "
+    "time; set a smaller batch_size."
+)
 
 
 @dataclass(frozen=True)
@@ -80,21 +95,36 @@ class TangentRows:
     def __call__(self, rows: slice | np.ndarray) -> dict[str, np.ndarray]:
         """Find those of some samples."""
         units = self._units
-        with config_context(**self._config):
+        with config_context(**self._config), blaming(rows, len(self._X)):
             V, d = self._raw(rows)
             if self._derivatives is not None:
                 d = self._checked_derivatives(V.shape[1])[rows]
             elif d is not None:
                 d = _with_outputs(d, (*V.shape[:2], len(units.target_scale)), V.dtype)
             V = units.inputs.push_forward(_safe_indexing(self._frame, rows), V)
-        self.shape = V.shape[1:]
+            self._check_like_before(V, d)
         scale = units.feature_scale if self._by_feature else 1.0
         found = {"tangents": _scaled(V, scale)}
         if d is not None:
-            self.with_derivatives = True
             d = (d / units.target_scale).astype(d.dtype)
             found["derivatives"] = _scaled(d, scale)
         return found if self._weight is None else self._weighted(found, rows)
+
+    def _check_like_before(self, V: np.ndarray, derivatives: np.ndarray | None) -> None:
+        """Check that other samples have as many tangents as the first, and derivatives too."""
+        if self.shape is None:
+            self.shape = V.shape[1:]
+            self.with_derivatives = derivatives is not None
+        if self.shape != V.shape[1:]:
+            raise ValueError(
+                f"tangents(X) returned {self.shape[0]} tangents for one part of X and {V.shape[1]} "
+                "for another; all samples must have as many."
+            )
+        if self.with_derivatives is (derivatives is None):
+            raise ValueError(
+                "tangents(X) returned derivatives for one part of X and none for another; NaN says "
+                "that one is not known."
+            )
 
     def is_view(self, V: np.ndarray) -> bool:
         """Tell whether some samples' tangents lie, each in one piece, in the array as given."""
@@ -131,6 +161,21 @@ class TangentRows:
         return self._derivatives
 
 
+@contextlib.contextmanager
+def blaming(rows: slice | np.ndarray, n_samples: int) -> Iterator[None]:
+    """Let errors say for which samples tangents were being computed."""
+    try:
+        with memory_for("tangents", _FEWER_TANGENTS):
+            yield
+    except Exception as error:
+        index = np.arange(n_samples)[rows]
+        named = np.array2string(index, threshold=20, separator=", ")
+        if len(index) > 1 and (np.diff(index) == 1).all():
+            named = f"{index[0]} to {index[-1]}"
+        error.add_note(f"It came up with the tangents of samples {named} of X.")
+        raise
+
+
 def compute_tangents(tangents: Callable | np.ndarray, X: np.ndarray) -> tuple[np.ndarray, object]:
     """Call the ``tangents`` callable, or take the array, and check what comes.
 
@@ -162,8 +207,8 @@ def compute_tangents(tangents: Callable | np.ndarray, X: np.ndarray) -> tuple[np
 
 def moments(values: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute the weighted mean and standard deviation of each column; of a constant one, 1."""
-    mean = np.average(values, axis=0, weights=weight)
-    scale = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weight))
+    mean = average(values, weight)
+    scale = np.sqrt(average((values - mean) ** 2, weight))
     return mean, np.where(scale > 10 * np.finfo(values.dtype).eps * np.abs(mean), scale, 1.0)
 
 
@@ -181,12 +226,8 @@ def _with_outputs(derivatives, shape: tuple[int, int, int], dtype: np.dtype) -> 
 
 def _check_derivative_weight(weight, shape: tuple[int, int, int]) -> np.ndarray:
     """Check the weights of derivatives, and give them three axes."""
-    weight = check_array(
-        weight,
-        dtype=np.float64,
-        ensure_2d=False,
-        allow_nd=True,
-        input_name="derivative_weight",
+    weight = check_numbers(
+        weight, "derivative_weight", dtype=np.float64, ensure_2d=False, allow_nd=True
     )
     given = weight.shape
     if weight.ndim == 1:  # one for each tangent

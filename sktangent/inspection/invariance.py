@@ -10,7 +10,8 @@ from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from sktangent._checks import check_samples
-from sktangent._outputs import as_columns, like, outputs_of, tangents_at
+from sktangent._outputs import as_columns, outputs_of, tangents_at
+from sktangent._tables import named_like
 from sktangent.inspection._axes import line_style, one_axes, pyplot, tidy
 from sktangent.inspection._naming import tangent_names, unit_of
 
@@ -305,7 +306,7 @@ def _mover(transform, along: int | str, X, samples: np.ndarray) -> tuple[Callabl
     def move(amount: float):
         each = np.zeros((len(samples), len(names)))
         each[:, index] = amount
-        return like(X, np.asarray(transform.move(X, each)))
+        return named_like(X, np.asarray(transform.move(X, each)))
 
     return move, f"{names[index]} ({unit_of(names[index])})"
 

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import validate_data
 
-from sktangent._checks import SAMPLES, check_nonnegative
+from sktangent._checks import SAMPLES, check_nonnegative, validating
 from sktangent._frames import ImageFrame, blur
 from sktangent._html import DocumentationLink
 
@@ -125,7 +125,8 @@ class GaussianBlur(DocumentationLink, OneToOneFeatureMixin, TransformerMixin, Ba
     def _check(self, X: ArrayLike, reset: bool) -> tuple[np.ndarray, ImageFrame, float]:
         frame = ImageFrame.from_parameters(self.image_shape, self.channels)
         sigma = check_nonnegative(self.sigma, "sigma")
-        X = validate_data(self, X, reset=reset, **SAMPLES)
+        with validating(X, "X"):
+            X = validate_data(self, X, reset=reset, **SAMPLES)
         frame.check_images(X)
         return X, frame, sigma
 

@@ -11,10 +11,11 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import _safe_indexing
 
+from sktangent._tables import columns_without_numbers, is_frame, named_like
 from sktangent.preprocessing.affine import is_affine, linear_part
 from sktangent.preprocessing.differences import differentiate
 from sktangent.preprocessing.elementwise import is_elementwise
-from sktangent.preprocessing.function import Function, flatten, is_frame, transform, unwrap, wrap
+from sktangent.preprocessing.function import Function, flatten, transform, unwrap
 from sktangent.preprocessing.smoothness import check_slopes
 
 # Smallest feature scale, relative to the feature's usual absolute value: below it, moving
@@ -94,7 +95,7 @@ def _push_columns(
     transformer: ColumnTransformer, X: Any, V: np.ndarray, Y: np.ndarray
 ) -> np.ndarray:
     weights = transformer.transformer_weights or {}
-    positions = wrap(np.arange(X.shape[1])[None], X)
+    positions = named_like(X, np.arange(X.shape[1])[None])
     W = np.zeros((*V.shape[:2], *Y.shape[1:]))
     for name, part, columns in transformer.transformers_:
         place = transformer.output_indices_[name]
@@ -117,6 +118,11 @@ def _push_function(transformer: Any, X: Any, V: np.ndarray, Y: np.ndarray) -> np
     W = np.zeros((len(rows), y.shape[1]))
     # No motion, no derivative: a one-hot encoder is welcome where no tangent moves its columns.
     if len(moving) > 0:
+        if columns_without_numbers(X):
+            raise TypeError(
+                f"transformer {function.name} reads columns that hold no numbers along with those "
+                "that tangents move along: put it into a ColumnTransformer, behind its own columns."
+            )
         every = slice(None) if len(moving) == len(rows) else moving
         W[every] = _push_rows(function, x, y, rows[every], moving // V.shape[1])
     return W.reshape(*V.shape[:2], *Y.shape[1:])

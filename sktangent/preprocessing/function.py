@@ -11,15 +11,7 @@ from scipy import sparse
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-
-def is_frame(X: Any) -> bool:
-    """Tell whether X is a pandas DataFrame, without importing pandas."""
-    return hasattr(X, "columns") and hasattr(X, "iloc")
-
-
-def wrap(values: np.ndarray, like: Any) -> Any:
-    """Give values the column names of ``like``, where it has some."""
-    return type(like)(values, columns=like.columns) if is_frame(like) else values
+from sktangent._tables import is_frame, named_like
 
 
 def unwrap(X: Any) -> np.ndarray:
@@ -49,7 +41,7 @@ def transform(transformer: Any, X: Any) -> Any:
     """
     try:
         # A copy, since a transformer with copy=False writes into what it is given.
-        Y = transformer.transform(X.copy())
+        Y = transformer.transform(X.copy() if hasattr(X, "copy") else X)
     except NotFittedError:
         raise
     except Exception:
@@ -57,7 +49,7 @@ def transform(transformer: Any, X: Any) -> Any:
         check_is_fitted(transformer)
         raise
     values = _dense(Y, transformer, len(X))
-    return wrap(values, Y)
+    return named_like(Y, values)
 
 
 class Function:
@@ -89,7 +81,7 @@ class Function:
         """Map (m, n_inputs) to (m, n_outputs); the transformer may overwrite ``points``."""
         points = points.reshape(-1, *self._input_shape)
         with np.errstate(all="ignore"):
-            Y = self.transformer.transform(wrap(points, self._like))
+            Y = self.transformer.transform(named_like(self._like, points))
         if getattr(Y, "dtype", None) in (np.float16, np.float32):
             self.eps = np.finfo(Y.dtype).eps
         return flatten(_dense(Y, self.transformer, len(points)))

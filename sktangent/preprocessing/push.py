@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_array
+from sklearn.utils import _safe_indexing
 
-from sktangent._checks import SAMPLES, check_tangents
+from sktangent._checks import SAMPLES, check_numbers, check_tangents
+from sktangent._tables import columns_without_numbers, frame_or, like_frame, with_zeros_for_words
 from sktangent.preprocessing.chain import push
-from sktangent.preprocessing.function import flatten, is_frame, name, transform, unwrap, wrap
+from sktangent.preprocessing.function import flatten, name, transform, unwrap
 
 # Numbers in each of some dozen temporary arrays: 8 MB in double precision.
 _CHUNK = 2**20
@@ -118,11 +119,14 @@ def push_forward(transformer: Any, X: ArrayLike, tangents: ArrayLike) -> np.ndar
             "transformer must be a fitted transformer with a transform method, got "
             f"{transformer!r}."
         )
-    X, columns_of = _check_samples(X)
+    given, X = X, check_numbers(with_zeros_for_words(X), "X", **SAMPLES)
     V = check_tangents(tangents, X, "tangents", keep=SAMPLES["dtype"])
+    _check_columns(given, V)
+    frame = frame_or(given, X)
     pushed = None
-    for rows in _chunks(transformer, X, V, columns_of):
-        part = _push_chunk(transformer, X[rows], V[rows], columns_of)
+    for rows in _chunks(transformer, frame, X, V):
+        moves = V[rows].astype(np.float64, copy=False)
+        part = push(transformer, _in_doubles(frame, X, rows), moves)[1]
         if pushed is None:
             pushed = np.empty((*V.shape[:2], *part.shape[2:]), dtype=X.dtype)
         with np.errstate(over="ignore"):
@@ -135,13 +139,12 @@ def push_forward(transformer: Any, X: ArrayLike, tangents: ArrayLike) -> np.ndar
     return pushed
 
 
-def _push_chunk(transformer: Any, X: np.ndarray, V: np.ndarray, columns_of: Any) -> np.ndarray:
-    X, V = X.astype(np.float64), V.astype(np.float64, copy=False)
-    return push(transformer, wrap(X, columns_of), V)[1]
+def _in_doubles(frame: Any, X: np.ndarray, rows: slice) -> Any:
+    return like_frame(_safe_indexing(frame, rows), X[rows].astype(np.float64))
 
 
-def _chunks(transformer: Any, X: np.ndarray, V: np.ndarray, columns_of: Any) -> list[slice]:
-    first = transform(transformer, wrap(X[:1].astype(np.float64), columns_of))
+def _chunks(transformer: Any, frame: Any, X: np.ndarray, V: np.ndarray) -> list[slice]:
+    first = transform(transformer, _in_doubles(frame, X, slice(0, 1)))
     width = max(math.prod(X.shape[1:]), flatten(unwrap(first)).shape[1], 1)
     n_chunks = -(-len(X) * V.shape[1] * width // _CHUNK)
     # Of equal size: a feature's spread is that within the chunk, and a last one of two samples
@@ -150,11 +153,7 @@ def _chunks(transformer: Any, X: np.ndarray, V: np.ndarray, columns_of: Any) -> 
     return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
 
-def _check_samples(X: ArrayLike) -> tuple[np.ndarray, Any]:
-    """Return the samples as a floating array, and an empty DataFrame if they come in one."""
-    frame = is_frame(X)
-    if frame:
-        strange = [column for column, dtype in X.dtypes.items() if dtype.kind not in "biuf"]
-        if strange:
-            raise TypeError(f"X must be numeric to have tangents, but these are not: {strange}.")
-    return check_array(X, input_name="X", **SAMPLES), X.iloc[:0] if frame else None
+def _check_columns(X: ArrayLike, V: np.ndarray) -> None:
+    moved = [X.columns[i] for i in columns_without_numbers(X) if V[:, :, i].any()]
+    if moved:
+        raise TypeError(f"X must be numeric where tangents move along, and these are not: {moved}.")

@@ -24,13 +24,6 @@ def count_of(kind: Callable, name: str, X: ArrayLike) -> int:
     return len(names_of(kind, name, X))
 
 
-def under_the_columns_of(X: ArrayLike, moved: np.ndarray) -> ArrayLike:
-    """Return the moved samples under the column names of X, if it has some."""
-    if not hasattr(X, "columns"):
-        return moved
-    return type(X)(moved, columns=X.columns)
-
-
 def check_moved(moved: ArrayLike, name: str, X: np.ndarray) -> np.ndarray:
     moved = np.asarray(moved)
     if moved.shape != X.shape:

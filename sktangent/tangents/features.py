@@ -8,9 +8,9 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_array, validate_data
+from sklearn.utils.validation import validate_data
 
-from sktangent._checks import check_multipliers, check_names, check_samples
+from sktangent._checks import check_multipliers, check_names, check_numbers, check_samples
 from sktangent.tangents._base import BaseTangents
 
 
@@ -352,8 +352,8 @@ def _check_directions(
             raise TypeError("directions must be vectors, or dicts, and not both together.")
         directions = [_from_entries(one, columns) for one in directions]
         shape = (columns.count,)
-    directions = check_array(
-        directions, dtype=np.float64, ensure_2d=False, allow_nd=True, input_name="directions"
+    directions = check_numbers(
+        directions, "directions", dtype=np.float64, ensure_2d=False, allow_nd=True
     )
     if directions.shape == shape:
         directions = directions[np.newaxis]

@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import (
-    check_array,
     check_consistent_length,
     check_is_fitted,
     validate_data,
 )
 
-from sktangent._checks import SAMPLES, check_choice, check_count
+from sktangent._checks import SAMPLES, check_choice, check_count, check_numbers, validating
 from sktangent.tangents._base import BaseTangents
 
 _SCALES = ("deviation", "unit")
@@ -159,7 +158,8 @@ class NeighborTangents(BaseTangents):
         UserWarning
             If classes have too few samples for ``n_components``.
         """
-        X = validate_data(self, X, **SAMPLES)
+        with validating(X, "X"):
+            X = validate_data(self, X, **SAMPLES)
         check_choice(self.scale, _SCALES, "scale")
         same_class = check_choice(self.same_class, _SAME_CLASS, "same_class")
         self._input_shape = X.shape[1:]
@@ -171,7 +171,7 @@ class NeighborTangents(BaseTangents):
         return self
 
     def _fit_pairs(self, input_shape: tuple[int, ...]) -> None:
-        pairs = check_array(self.pairs, input_name="pairs", **SAMPLES)
+        pairs = check_numbers(self.pairs, "pairs", **SAMPLES)
         if pairs.shape[1:] != (2, *input_shape):
             wanted = ", ".join(map(str, ("n_pairs", 2, *input_shape)))
             raise ValueError(f"pairs must have shape ({wanted}), got {pairs.shape}.")

@@ -9,9 +9,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 from sklearn.exceptions import NotFittedError
-from sklearn.utils.validation import check_array, validate_data
+from sklearn.utils.validation import validate_data
 
-from sktangent._checks import SAMPLES, check_count, check_names, check_nonnegative, check_reach
+from sktangent._checks import (
+    SAMPLES,
+    check_count,
+    check_names,
+    check_nonnegative,
+    check_numbers,
+    check_reach,
+    validating,
+)
 from sktangent.tangents._base import BaseTangents
 from sktangent.tangents._setting import ADDITIONS, DISPLACEMENTS, SignalSetting, blurred
 from sktangent.tangents._signals import flow_back, gaussian, interpolate
@@ -165,6 +173,8 @@ class SeriesTangents(BaseTangents):
            [ 1.  ,  3.  ,  2.  ,  0.  ]])
     """
 
+    _combines_first = True
+
     def __init__(
         self,
         transforms: str | Sequence[str] = DISPLACEMENTS,
@@ -201,7 +211,8 @@ class SeriesTangents(BaseTangents):
         TypeError, ValueError
             As the call.
         """
-        X = validate_data(self, X, **SAMPLES)
+        with validating(X, "X"):
+            X = validate_data(self, X, **SAMPLES)
         _as_signals(X, check_count(self.n_channels, "n_channels"))
         given = self.reference is not None
         self.reference_ = np.asarray(self.reference) if given else X.mean(axis=0)
@@ -271,7 +282,7 @@ class SeriesTangents(BaseTangents):
         setting = self._setting(X)
         for name in DISPLACEMENTS:
             chosen = amounts[:, [other == name for other in setting.names]]
-            check_reach(chosen, setting.signals.shape[-1], name)
+            check_reach(chosen, setting.signals.shape[-1], name, of_limit="the length")
         smooth = blurred(setting.signals, setting.blur)
         moved = smooth
         moving = np.array(setting.names)[amounts.any(axis=0)]
@@ -349,7 +360,7 @@ def _check_positions(positions: ArrayLike | None, length: int) -> np.ndarray:
     """Return positions in mean sample steps, from 0 to ``length - 1``."""
     if positions is None:
         return np.arange(float(length))
-    places = check_array(positions, ensure_2d=False, dtype=np.float64, input_name="positions")
+    places = check_numbers(positions, "positions", ensure_2d=False, dtype=np.float64)
     if places.shape != (length,):
         raise ValueError(
             f"positions must have shape ({length},), as signals have samples, got {places.shape}."
@@ -362,7 +373,7 @@ def _check_positions(positions: ArrayLike | None, length: int) -> np.ndarray:
 
 def _check_reference(reference: ArrayLike, shape: tuple[int, int]) -> np.ndarray:
     """Return the reference as one of shape (n_channels, length), in double precision."""
-    reference = check_array(reference, ensure_2d=False, dtype=np.float64, input_name="reference")
+    reference = check_numbers(reference, "reference", ensure_2d=False, dtype=np.float64)
     if reference.shape == shape[-1:]:
         return np.broadcast_to(reference, shape)
     if reference.shape not in (shape, (shape[0] * shape[1],)):

@@ -17,6 +17,7 @@ from sktangent._checks import (
     check_samples,
 )
 from sktangent._html import diagram
+from sktangent._tables import named_like
 from sktangent.tangents._answers import (
     check_answer,
     check_moved,
@@ -24,7 +25,6 @@ from sktangent.tangents._answers import (
     count_of,
     join_derivatives,
     names_of,
-    under_the_columns_of,
 )
 from sktangent.tangents._base import BaseTangents
 
@@ -265,7 +265,7 @@ class TangentUnion(BaseTangents):
         amounts = check_multipliers(amounts, (len(moved), sum(counts)), "amounts")
         parts = np.split(amounts, np.cumsum(counts)[:-1], axis=1)
         for (name, kind), part, factor in zip(named, parts, factors, strict=True):
-            answer = kind.move(under_the_columns_of(X, moved), factor * part)
+            answer = kind.move(named_like(X, moved), factor * part)
             moved = check_moved(answer, name, moved)
         return moved
 
@@ -326,6 +326,11 @@ class TangentUnion(BaseTangents):
             for name, kind in self._kinds()[0]
             for one in names_of(kind, name, X)
         ]
+
+    @property
+    def _combines_first(self) -> bool:
+        kinds = [kind for _, kind in self._kinds()[0]]
+        return all(getattr(kind, "_combines_first", hasattr(kind, "combine")) for kind in kinds)
 
     def _kinds(self) -> tuple[list[tuple[str, Callable]], np.ndarray]:
         """Return the kinds, fitted if they are, and what their tangents are multiplied by."""

@@ -98,7 +98,15 @@ class LBFGS(torch.optim.LBFGS):
         loss : torch.Tensor
             The loss before the first iteration, the L2 term included.
         """
-        return super().step(self._with_decay(torch.enable_grad()(closure)))
+        params = self.param_groups[0]["params"]
+        before = [p.detach().clone() for p in params]
+        try:
+            return super().step(self._with_decay(torch.enable_grad()(closure)))
+        except BaseException:  # within a line search, which may try what is far worse
+            with torch.no_grad():
+                _torch.copy_(params, before)
+            self.state.clear()
+            raise
 
     def _with_decay(self, closure: Callable[[], Tensor]) -> Callable[[], Tensor]:
         weight_decay = self.param_groups[0]["weight_decay"]

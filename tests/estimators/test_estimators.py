@@ -111,7 +111,7 @@ def test_tangents_that_are_fitted_are_cloned_and_see_training_samples_only(
         (lambda X: np.full((len(X), 1, 4), np.nan), ValueError, "NaN"),
         (lambda X: np.full((len(X), 1, 4), np.inf), ValueError, "infinity"),
         (lambda X: [[1.0], [1.0, 2.0]], ValueError, r"tangents\(X\) must be one array"),
-        (lambda X: None, TypeError, "numbers, got dtype object"),
+        (lambda X: None, TypeError, "array of numbers, got None"),
     ],
 )
 def test_wrong_tangents(tangents, error, message, X, target):
