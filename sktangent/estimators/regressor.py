@@ -397,7 +397,7 @@ int, array-like of int or "auto", default="auto"
         return encoded
 
     def _fill_unknown(self, y) -> tuple:
-        if y is None or sparse.issparse(y):
+        if y is None or sparse.issparse(y) or np.iscomplexobj(y):
             return y, None
         try:
             values = np.asarray(y, dtype=np.float64)
