@@ -128,8 +128,8 @@ for known in (False, True):
 
 print(f"{'median over ' + str(len(random_states)) + ' random states':<36}", end="")
 print(f"{'R² of values':>14}{'of partials':>13}{'seconds':>9}")
-for known, fits in curves.items():
-    score = np.median([r2_score(wave(grid.ravel()), curve) for curve in fits])
+for known, fitted in curves.items():
+    score = np.median([r2_score(wave(grid.ravel()), curve) for curve in fitted])
     print(f"{'one input, ' + names[known]:<36}{score:14.5f}")
 for known, rows in scores.items():
     values, partials, seconds = np.median(rows, axis=0)

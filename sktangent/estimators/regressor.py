@@ -397,10 +397,11 @@ int, array-like of int or "auto", default="auto"
         return encoded
 
     def _fill_unknown(self, y) -> tuple:
-        if y is None or sparse.issparse(y) or np.iscomplexobj(y):
+        if y is None or sparse.issparse(y):
             return y, None
         try:
-            values = np.asarray(y, dtype=np.float64)
+            values = np.asarray(y)
+            values = values if np.iscomplexobj(values) else values.astype(np.float64, copy=False)
         except (TypeError, ValueError):
             return y, None  # what is wrong with it is told later
         is_unknown = np.isnan(values)
