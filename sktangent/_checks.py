@@ -226,7 +226,10 @@ def check_multipliers(values: ArrayLike, shape: tuple[int, ...], parameter: str)
         The numbers.
     """
     with validating(values, parameter):
-        array = np.asarray(values)
+        try:
+            array = np.asarray(values)
+        except ValueError as error:
+            raise ValueError(f"{parameter} must be one array of numbers: {error}") from error
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{parameter} must be numbers, got dtype {array.dtype}.")
     sizes_fit = len(array.shape) == len(shape) and all(

@@ -178,9 +178,10 @@ def _check_callbacks(callbacks: list) -> None:
 def _check_names_of_callbacks(net: TangentPropNet, skorch_params: dict) -> None:
     """Refuse parameters of callbacks that are not there, which skorch does not mind."""
     known = [name for name, _ in net.callbacks_]
-    for parameter in skorch_params:
+    for parameter, value in skorch_params.items():
         room, name, *_ = parameter.split("__")
-        if room == "callbacks" and name not in known:
+        is_left_out = value is None and parameter == f"callbacks__{name}"
+        if room == "callbacks" and name not in known and not is_left_out:
             raise ValueError(f"{parameter} is for none of the callbacks, {known}.")
 
 
