@@ -40,12 +40,13 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     "filename_pattern": "/plot_",
-    "ignore_pattern": r"benchmarks",
+    "ignore_pattern": r"benchmarks|clusters",
     "reset_modules": ("matplotlib",),
     "reset_argv": gallery.arguments,
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_memory": False,
+    "capture_repr": ("_repr_html_",),
     "min_reported_time": 0,
     "doc_module": ("sktangent",),
     "backreferences_dir": "api/backreferences",
@@ -79,7 +80,9 @@ def escape(app, what, name, obj, options, lines):
     for i, line in enumerate(lines):
         if not line.lstrip().startswith(">>>"):
             line = re.sub(r"(?<![`*\\])\*(?=(input|output|image)_shape\b)", r"\\*", line)
-            lines[i] = re.sub(r"\b(n_features_in|classes)_(?=,\))", r"\1\\_", line)
+            line = re.sub(r"\b(n_features_in|classes)_(?=,\))", r"\1\\_", line)
+            # a symbol before a full stop is no item of a list
+            lines[i] = re.sub(r"^(\s*)(?=[A-Za-z]\.(\s|$))", r"\1\\", line)
 
 
 def setup(app):

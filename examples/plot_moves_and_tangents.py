@@ -37,14 +37,14 @@ start = time.perf_counter()
 
 sizes = [40, 80] if args.quick else [40, 80, 160, 320]
 n_splits = 1 if args.quick else 3
-n_steps = 40 if args.quick else 600
+n_steps = dict.fromkeys(sizes, 40) if args.quick else {40: 300, 80: 500, 160: 800, 320: 1500}
 n_jobs = 1 if args.quick else 2
 
 # %%
 # Images, and the same network for all
 # ------------------------------------
-# The images are smoothed by half a pixel, and every network takes the same number of optimizer
-# steps, whatever the number of samples.
+# The images are smoothed by half a pixel. The network is wide and trains for long: moves and
+# tangents together are much to learn. All methods take the same number of optimizer steps.
 
 image_shape = (8, 8)
 digits = load_digits()
@@ -53,14 +53,15 @@ y = digits.target
 
 
 def make_model(n_samples, transforms=None, random_state=0, **params):
-    batch_size = min(n_samples, 40)
-    n_epochs = max(1, n_steps // -(-n_samples // batch_size))
+    n_epochs = n_steps[n_samples] // -(-n_samples // 32)
     return TangentPropClassifier(
         ImageTangents(image_shape, **({} if transforms is None else {"transforms": transforms})),
-        lr=0.01,
-        batch_size=batch_size,
+        hidden_layer_sizes=(256, 256),
+        lr=0.002,
+        batch_size=32,
         max_epochs=n_epochs,
         n_iter_no_change=n_epochs,
+        tol=1.0,  # as many epochs as they are told
         random_state=random_state,
         **params,
     )
@@ -74,7 +75,7 @@ def make_model(n_samples, transforms=None, random_state=0, **params):
 # parts of one grid. The best place in each is found by cross-validation inside the training
 # samples: the moves are drawn in the estimator, after the folds have been cut.
 
-weights, amounts = [0.03, 0.1], [0.25, 0.5]
+weights, amounts = [0.01, 0.03], [0.25, 0.5]
 methods = {
     "neither": {"penalty_weight": [0], "augment": [0]},
     "tangents": {"penalty_weight": weights, "augment": [0]},
@@ -98,7 +99,7 @@ found = Parallel(n_jobs=n_jobs)(delayed(test_error)(*run) for run in runs)
 errors = np.reshape([error for error, _ in found], (len(sizes), n_splits, len(methods)))
 mean = errors.mean(axis=1)
 
-print(f"test error in %, mean over {n_splits} splits, {n_steps} steps each")
+print(f"test error in %, mean over {n_splits} splits")
 print("samples" + "".join(f"{name:>10}" for name in methods) + "    both / better of the two")
 for n, row in zip(sizes, mean, strict=True):
     ratio = row[3] / min(row[1], row[2])
@@ -112,12 +113,22 @@ for name, values in (("penalty_weight", weights), ("augment", amounts)):
     )
 
 # %%
+# Tangents alone beat moves alone at every size. Both together are better still from 40 to 160
+# samples: 13.9, 7.9 and 4.5 % against 15.2, 9.3 and 5.2 %. At 320 samples they are level in as many
+# steps, 2.3 against 2.2 %; in 2,000 steps, with a third weight, 0.1, on the same splits, both
+# reached 2.0 and tangents 2.3 %. So give both time, for they have most to learn, and small amounts:
+# of digits of eight pixels, a quarter of one is chosen more often than a half. Moves alone take two
+# fifths off the error at 320 samples, a tenth at 40.
+
+# %%
 # What a move must not do
 # -----------------------
 # A move states what does not matter, and it may state too much. A six that is turned by half a
 # circle is a nine. Here the digits are turned at random, up to an angle, and by nothing else: a
 # unit of rotation is 1 / 3.5 radians, since the outermost pixels are 3.5 from the centre. The
-# tangents say it for the smallest turns only, and never go so far.
+# tangents say it for the smallest turns only, and never go so far. Up to 30 degrees the turns do no
+# harm; from 45 degrees on the error is higher than without any; at half a circle it is almost three
+# times as high, and of sixes and nines one in four is wrong.
 
 angles = [0, 90, 180] if args.quick else [0, 15, 30, 45, 60, 90, 120, 150, 180]
 half = (image_shape[0] - 1) / 2

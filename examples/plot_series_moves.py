@@ -40,7 +40,7 @@ start = time.perf_counter()
 
 sizes = [20] if args.quick else [10, 20, 40]
 n_splits = 1 if args.quick else 3
-n_epochs = 30 if args.quick else 200
+n_epochs = 30 if args.quick else 500
 n_jobs = 1 if args.quick else 2
 
 # %%
@@ -63,6 +63,7 @@ def make_model(random_state):
         lr=0.003,
         max_epochs=n_epochs,
         n_iter_no_change=n_epochs,
+        tol=1.0,  # as many epochs as they are told
         random_state=random_state,
     )
 
@@ -109,6 +110,12 @@ for n, row in zip(sizes, mean, strict=True):
 print(f"\n{time.perf_counter() - start:.0f} s in all")
 
 # %%
+# With 10 takes tangents, moves and both are about level, at 18 to 19 % against 29 % without either.
+# With 20 takes moves alone are as good as both, 6.3 %, and tangents alone are not, 10.2 %. With 40
+# takes it is the other way round, tangents 2.9 and moves 5.4 %, and both are best, 2.3 % against
+# 9.2 % without either. So both are never worse here than the better of the two.
+
+# %%
 # The picture
 # -----------
 # Left: one take and what a training sample becomes of it in some epochs. Right: the errors of
@@ -120,7 +127,8 @@ largest = np.array([up_to(steps[1])[name] for name in tangents.tangent_names(tak
 drawn = np.random.default_rng(0).uniform(-1, 1, size=(12, len(largest))) * largest
 left.plot(tangents.move(take, drawn).T, color="tab:orange", linewidth=0.8)
 left.plot(take[0], color="black")
-left.set(title=f"A take (black), moved by up to {steps[1]:g} samples", xlabel="time in samples")
+left.set(title=f"A take (black), moved by up to {steps[1]:g} samples")
+left.set(xlabel="time in samples", ylabel="position of the hand, standardized")
 
 styles = [("0.45", "s", ":"), ("tab:blue", "o", "-"), ("tab:orange", "^", "--"), ("k", "D", "-")]
 for j, (name, (color, marker, line)) in enumerate(zip(methods, styles, strict=True)):
@@ -132,7 +140,7 @@ right.set(xscale="log", xlabel="training series", ylabel="test error in %", ylim
 right.set_xticks(sizes, [str(n) for n in sizes])
 right.minorticks_off()
 right.grid(color="0.9")
-right.set_title(f"{n_splits} splits (dots) and their mean")
+right.set_title(f"Splits (dots), {n_splits} a size, and their mean")
 right.legend(frameon=False)
 for ax in (left, right):
     ax.spines[["top", "right"]].set_visible(False)

@@ -247,13 +247,14 @@ def check_multipliers(values: ArrayLike, shape: tuple[int, ...], parameter: str)
     return array
 
 
-def check_reach(amounts: np.ndarray, limit: float, name: str) -> None:
-    """Raise ValueError if a displacement carries the content over the whole frame."""
+def check_reach(
+    amounts: np.ndarray, limit: float, name: str, of_limit: str = "the size of the frame"
+) -> None:
+    """Raise ValueError if a transformation goes too far, one way or the other."""
     largest = np.abs(amounts).max(initial=0)
     if largest >= limit:
         raise ValueError(
-            f"amounts of {name!r} must be below {limit:g}, or nothing of the frame is left in it, "
-            f"got {largest:g}."
+            f"amounts of {name!r} must be below {limit:g} in size, {of_limit}, got {largest:g}."
         )
 
 

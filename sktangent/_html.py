@@ -23,7 +23,7 @@ class DocumentationLink:
     def _get_doc_link(self) -> str:
         """Return the address of the class's page, empty if there is none."""
         address, name = _documentation(), _public_name(type(self))
-        return f"{address}/reference/generated/{name}.html" if address and name else ""
+        return f"{address}/api/{name}.html" if address and name else ""
 
 
 def diagram(owner, parts: Sequence[tuple[str, object]]) -> _VisualBlock:

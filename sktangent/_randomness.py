@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from functools import partial
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -33,10 +34,18 @@ class _Randomness:
             each: torch.Generator(each).manual_seed(seed) for each in {torch.device("cpu"), device}
         }
         self.drawing: tuple[tuple, bool] = ((), False)
+        self._seed, self._device, self._apart = seed, device, None
 
     def generator(self, device: torch.device) -> torch.Generator:
         kinds = {each.type: generator for each, generator in self.generators.items()}
         return kinds[device.type]
+
+    def apart(self, index: int) -> _Randomness:
+        """Return other random numbers, for the one of several processes that has this index."""
+        if self._apart is None:
+            seed = np.random.SeedSequence([self._seed, index]).generate_state(1)
+            self._apart = _Randomness(int(seed[0]), self._device)
+        return self._apart
 
     def is_drawn_by(self, parts: tuple) -> bool:
         """Tell whether parts of a net draw; they are looked through once in a fit."""
@@ -69,7 +78,13 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     ...     torch.rand(2, generator=generator_for("cpu"))
     tensor([0.4963, 0.7682])
     """
-    token = _own.set(_Randomness(seed, torch.device(device)))
+    with _using(_Randomness(seed, torch.device(device))):
+        yield
+
+
+@contextlib.contextmanager
+def _using(randomness: _Randomness) -> Iterator[None]:
+    token = _own.set(randomness)
     try:
         yield
     finally:
@@ -80,6 +95,20 @@ def generator_for(device: torch.device | str) -> torch.Generator | None:
     """Return the fit's generator on a device; outside of fits None, which is torch's global one."""
     own = _own.get()
     return None if own is None else own.generator(torch.device(device))
+
+
+def drawing_apart(index: int | None) -> contextlib.AbstractContextManager:
+    """Let one of the processes that fit together draw what the others do not see, as dropout is.
+
+    How much they draw depends on their samples; what they draw in common stays in step.
+
+    Parameters
+    ----------
+    index : int or None
+        Which process this is. None: it is alone, and nothing changes.
+    """
+    own = _own.get()
+    return contextlib.nullcontext() if own is None or index is None else _using(own.apart(index))
 
 
 @contextlib.contextmanager

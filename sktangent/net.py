@@ -14,7 +14,7 @@ from skorch.dataset import unpack_data
 from skorch.utils import to_tensor
 from torch import Tensor, nn
 
-from sktangent._randomness import constructing, drawing_for
+from sktangent._randomness import constructing, drawing_apart, drawing_for
 from sktangent._speed.adam import clear_gradients, step
 from sktangent._speed.allocation import keep_freed_memory
 from sktangent._speed.chains import evaluate
@@ -25,9 +25,10 @@ from sktangent.propagation.compiling import CompiledPropagation
 from sktangent.propagation.jacobian import in_pieces, pieces_of, value_and_jacobian
 from sktangent.training.batches import as_tensor, make_batches
 from sktangent.training.decay import add_l2_gradient, with_l2_gradient
+from sktangent.training.distributed import any_rank, join_step, rank, start_alike, writes
 from sktangent.training.epochs import run_epoch
 from sktangent.training.history import EpochHistory, default_callbacks
-from sktangent.training.inputs import check_parts, check_targets, part_of
+from sktangent.training.inputs import check_parts, check_targets, count_samples, part_of
 from sktangent.training.least_squares import least_squares_step
 from sktangent.training.levenberg_marquardt import LevenbergMarquardt
 from sktangent.training.stopping import StopTraining, interruptible
@@ -156,6 +157,7 @@ class TangentPropNet(skorch.NeuralNet):
     def fit_loop(self, X, y=None, *args, **kwargs):
         """Train for some epochs; see :meth:`skorch.NeuralNet.fit_loop`."""
         keep_freed_memory()
+        start_alike([getattr(self, f"{name}_") for name in self._modules])
         with interruptible():
             super().fit_loop(X, y, *args, **kwargs)
         return self
@@ -167,13 +169,22 @@ class TangentPropNet(skorch.NeuralNet):
 
     def notify(self, method_name: str, **kwargs) -> None:
         """Call a hook of the net and of its callbacks; see :meth:`skorch.NeuralNet.notify`."""
+        stop = None
         try:
             getattr(self, method_name)(self, **kwargs)
             for _, callback in self.callbacks_:
                 if callback is not None:  # what was taken out since the net was initialized
                     getattr(callback, method_name)(self, **kwargs)
-        except KeyboardInterrupt as stop:
+        except KeyboardInterrupt as interrupt:
+            stop = interrupt
+        # at the end of an epoch all processes that fit together stop where one does
+        if any_rank(stop) if method_name == "on_epoch_end" else stop is not None:
             raise StopTraining from stop
+
+    def save_params(self, *args, **kwargs) -> None:
+        """Save parts of the net; of processes that fit together, while they do, one does so."""
+        if writes():
+            super().save_params(*args, **kwargs)
 
     def get_iterator(self, dataset, training: bool = False):
         """Build the iterator over a dataset; see :meth:`skorch.NeuralNet.get_iterator`."""
@@ -237,7 +248,7 @@ class TangentPropNet(skorch.NeuralNet):
 
     def train_step(self, batch, **fit_params) -> dict[str, Tensor]:
         """Take one step of the optimizer; see :meth:`skorch.NeuralNet.train_step`."""
-        with self._drawing(*self._optimizers):
+        with drawing_apart(rank()), self._drawing(*self._optimizers):
             if isinstance(getattr(self, "optimizer_", None), LevenbergMarquardt):
                 return least_squares_step(self, batch, fit_params)
             return super().train_step(batch, **fit_params)
@@ -285,6 +296,9 @@ class TangentPropNet(skorch.NeuralNet):
         if not step["loss"].requires_grad:
             raise ValueError("module's output does not depend on a parameter that can be trained.")
         step["loss"].backward()
+        if rank() is not None:
+            optimizers = [getattr(self, f"{name}_") for name in self._optimizers]
+            step = join_step(step, optimizers, count_samples(batch))
         return {**step, "y_pred": y_pred}
 
     def _loss_terms(self, data, y_pred, y, dy_pred, derivatives, X) -> dict[str, Tensor]:

@@ -4,8 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 CLUSTERS = Path(__file__).parents[1] / "examples" / "clusters"
 
 
@@ -21,7 +19,6 @@ def run(name, *arguments):
 
 
 def test_search_on_dask_survives_a_killed_worker_and_sends_samples_once():
-    pytest.importorskip("distributed")
     told, logged = run("dask_search.py")
     assert "the same as alone: True" in told
     assert "Restarting worker" in logged  # one was killed

@@ -2,6 +2,7 @@ import importlib.metadata
 import re
 from email.message import Message
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.fixes import parse_version
 
 from sktangent import TangentPropClassifier, TangentPropRegressor
+from sktangent._html import _public_name
 from sktangent.preprocessing import GaussianBlur
 from sktangent.tangents import FeatureTangents, ImageTangents, NeighborTangents, TangentUnion
 
@@ -123,13 +125,22 @@ def test_wrong_parameters_are_shown_all_the_same():
     ],
 )
 def test_links_lead_to_the_reference(estimator, name, documented):
-    page = f"{ADDRESS}/reference/generated/{name}.html"
+    page = f"{ADDRESS}/api/{name}.html"
     links = outline(estimator).links
     assert page in links
     if HAS_TABLES:
         parameters = [link for link in links if link.startswith(f"{page}#:~:text=")]
         linked = {re.search(r"text=(\w+),", link)[1] for link in parameters}
         assert linked == set(estimator.get_params(deep=False))
+
+
+def test_the_reference_has_the_pages_that_links_lead_to():
+    reference = (Path(__file__).parents[1] / "docs" / "api.rst").read_text()
+    assert set(re.findall(r":toctree: (\w+)", reference)) == {"api"}
+    for cls in (TangentPropClassifier, ImageTangents, GaussianBlur, TangentUnion):
+        module, _, name = _public_name(cls).rpartition(".")
+        section = reference.split(f"currentmodule:: {module}\n")[1].split("currentmodule")[0]
+        assert f"   {name}\n" in section
 
 
 def test_no_address_no_link(monkeypatch):

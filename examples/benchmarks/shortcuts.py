@@ -43,6 +43,13 @@ def layer_norms():
     return nn.Sequential(*hidden[0], *hidden[1], nn.Linear(256, 10))
 
 
+def convolutions():
+    layers = []
+    for n_in, n_out in ((1, 16), (16, 32)):
+        layers += [nn.Conv2d(n_in, n_out, 3, padding=1), nn.GELU(), nn.MaxPool2d(2)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 7 * 7, 10))
+
+
 def digits():
     X, y = load_digits(return_X_y=True)
     return (X / 16).astype(np.float32), y
@@ -86,7 +93,7 @@ FITS = {
     ),
     "100 points with gradients": (points, None, {"optimizer": "lm"}),
 }
-MEMORY = "images, 784-512-512-10, 6 tangents", "memory"
+MEMORY = "images, convolutions, 6 tangents", "memory"
 
 
 def fit(X, y, *derivatives, tangents, epochs, **params):
@@ -121,10 +128,10 @@ from unittest import mock
 if {is_left_out}:
     import sktangent.net
     sktangent.net.keep_freed_memory = lambda: None
-data = shortcuts.images(2000)
-tangents = shortcuts.ImageTangents((28, 28))
-params = dict(hidden_layer_sizes=(512, 512), batch_size=256)
-work = lambda: shortcuts.fit(*data, tangents=tangents, epochs={epochs}, **params)
+X, y = shortcuts.images(500)
+tangents = shortcuts.ImageTangents((1, 28, 28))
+params = dict(module=shortcuts.convolutions, batch_size=64, epochs={epochs})
+work = lambda: shortcuts.fit(X.reshape(-1, 1, 28, 28), y, tangents=tangents, **params)
 work()
 print(shortcuts.seconds(work))
 """

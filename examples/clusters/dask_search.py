@@ -3,11 +3,13 @@
 The cluster is two processes on this machine; the address of another goes into ``--scheduler``. The
 network, the tangents and the scaling are defined here, in ``__main__``, and travel with each fit.
 The samples travel once to each worker, by ``scatter``: each one counts how often it unpickled them.
+So do the rows of the folds, or else Dask keeps them on one worker, and they are gone with it.
 
     python examples/clusters/dask_search.py [--quick] [--no-kill] [--scheduler ADDRESS]
 """
 
 import argparse
+import itertools
 import os
 import signal
 import tempfile
@@ -15,13 +17,14 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
+import dask
 import joblib
 import numpy as np
 import torch
 from dask.distributed import Client, LocalCluster
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.preprocessing import FunctionTransformer
 
 from sktangent import TangentPropClassifier
@@ -86,7 +89,7 @@ class Fatal:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def search_for(tangents, quick):
+def search_for(tangents, quick, folds):
     model = TangentPropClassifier(
         tangents,
         module=Net,
@@ -96,7 +99,7 @@ def search_for(tangents, quick):
         random_state=0,
     )
     grid = {"penalty_weight": [0.001, 0.01, 0.1], "alpha": [1e-4, 1e-2]}
-    return GridSearchCV(model, grid, cv=3)
+    return GridSearchCV(model, grid, cv=folds)
 
 
 def main():
@@ -107,6 +110,9 @@ def main():
     options = parser.parse_args()
     X, y = load_digits(return_X_y=True)
     X, y = (X[:300], y[:300]) if options.quick else (X, y)
+    folds = list(StratifiedKFold(3).split(X, y))
+    # or else Dask takes back all copies but one of what was sent to every worker
+    dask.config.set({"distributed.scheduler.active-memory-manager.start": False})
     cluster = options.scheduler or LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=None
     )
@@ -114,12 +120,13 @@ def main():
         folder = Path(folder)
         fatal = None if options.no_kill else Fatal(folder, after=10)
         searched = Counted(X, folder)
-        with joblib.parallel_config("dask", client=client, scatter=[searched, y]):
-            search = search_for(Brightness(fatal), options.quick).fit(searched, y)
+        everywhere = [searched, y, *itertools.chain(*folds)]
+        with joblib.parallel_config("dask", client=client, scatter=everywhere):
+            search = search_for(Brightness(fatal), options.quick, folds).fit(searched, y)
         if not options.scheduler:
             cluster.close()
         pids = [int(pid) for pid in (folder / "unpickled").read_text().split()]
-    lone = search_for(Brightness(), options.quick).fit(X, y)
+    lone = search_for(Brightness(), options.quick, folds).fit(X, y)
     names = [name for name in lone.cv_results_ if name.startswith("split")]
     alike = all(np.array_equal(search.cv_results_[name], lone.cv_results_[name]) for name in names)
     alike &= np.array_equal(search.predict_proba(X), lone.predict_proba(X))

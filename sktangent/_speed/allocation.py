@@ -14,7 +14,8 @@ def keep_freed_memory() -> None:
     """Teach glibc's malloc to keep what a step frees for the step after it.
 
     glibc gives large blocks back to the system when they are freed, and takes them anew, page by
-    page, for the next step, which costs wide networks and many tangents up to 40 % of their time.
+    page, for the next step. Kept, a fit of a small convolutional network with six tangents takes
+    0.72 of the time.
     What it takes for large grows with the blocks that it has seen freed (mallopt(3), "dynamic mmap
     threshold"), so one that is never used, and takes no memory, is shown to it. It then keeps up to
     64 MiB. Under other libraries nothing changes.

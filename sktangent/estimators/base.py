@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
@@ -26,17 +27,20 @@ from sktangent._html import diagram
 from sktangent._memory import described, memory_for
 from sktangent._randomness import in_place_of_global, may_draw, seeded
 from sktangent._tables import frame_or, with_zeros_for_words
-from sktangent.estimators.build import resolve_device, resolve_dtype
+from sktangent.estimators.build import let_helper_move, resolve_device, resolve_dtype
+from sktangent.estimators.combined_rows import CombinedRows, pays_to_combine
 from sktangent.estimators.convergence import warn_if_unfinished
 from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
 from sktangent.estimators.input_map import InputMap
 from sktangent.estimators.moved_rows import MovedRows, largest_amounts
 from sktangent.estimators.network import build_net, go_on_with, show_progress
 from sktangent.estimators.parameters import CONSTRAINTS, SkorchParameters
+from sktangent.estimators.persistence import from_state, to_state, warn_if_state_is_lost
 from sktangent.estimators.schedule import FULL_BATCH, NAMES, Schedule, plan
 from sktangent.estimators.tangent_rows import NetworkUnits, TangentRows, compute_tangents, moments
 from sktangent.estimators.training_data import (
     check_augment,
+    check_something_is_known,
     collect_inputs,
     fixed_split,
     plain_or_dict,
@@ -47,6 +51,15 @@ from sktangent.estimators.weighted_fit import fit_weighted
 from sktangent.modules import MLP
 from sktangent.net import TangentPropNet
 from sktangent.training.batches import forward_strides
+from sktangent.training.distributed import (
+    average,
+    common_random_state,
+    count,
+    fits_together,
+    note_samples,
+    of_first,
+    writes,
+)
 from sktangent.training.history import EpochHistory
 from sktangent.training.stopping import unchanged_on_failure
 
@@ -78,8 +91,8 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _criterion_params(self) -> dict:
         """Tell the parameters of the criterion beside the penalty weight."""
 
-    def _fill_unknown(self, y, derivatives) -> tuple:
-        """Put zeros where targets may be, and are, NaN; tell where that was."""
+    def _fill_unknown(self, y) -> tuple:
+        """Put zeros where targets are NaN, if there may be any; tell where that was."""
         return y, None
 
     def _check_activations(self, module: nn.Module, probes: torch.Tensor) -> None:
@@ -132,6 +145,19 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")
 
+    def __getstate__(self) -> dict:
+        """Leave the accelerator out, which belongs to processes that run."""
+        return to_state(self, {**super().__getstate__(), "accelerator": None})
+
+    def __setstate__(self, state: dict) -> None:
+        from_state(self, state)
+
+    def __deepcopy__(self, memo: dict):
+        """Copy all that there is, where a file holds less."""
+        memo[id(self)] = copied = type(self).__new__(type(self))
+        vars(copied).update(copy.deepcopy(vars(self), memo))
+        return copied
+
     def _sk_visual_block_(self):
         """Show tangents and preprocessor inside, the fitted ones where there are."""
         names = ("tangents", "preprocessor")
@@ -173,6 +199,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
         fresh = not (self.warm_start and hasattr(self, "net_"))
         return self._fit(X, y, sample_weight, tangents, derivatives, fresh)
 
+    @fits_together
     def _fit(
         self,
         X,
@@ -188,16 +215,20 @@ class TangentPropEstimator(SkorchParameters, ABC):
         self._check_params_are_known()
         if not fresh:
             check_can_go_on(self, self._built_with, self.net_, self._dtype)
+            warn_if_state_is_lost(self.net_)
         given = X
-        y, is_unknown = self._fill_unknown(y, derivatives)
+        is_unknown = None
+        if derivatives is not None or callable(self.tangents if tangents is None else tangents):
+            y, is_unknown = self._fill_unknown(y)
         X, y = self._check_data(X, y, fresh, incremental, classes)
-        y = y if is_unknown is None else with_nan(y, is_unknown, derivatives)
+        y = y if is_unknown is None else with_nan(y, is_unknown)
+        note_samples(X, y)
         frame = frame_or(given, X)
         weight = self._check_weight(X, y, sample_weight)
         if fresh:
-            self._random_state = check_random_state(self.random_state)
+            self._random_state = common_random_state(check_random_state(self.random_state))
         train, valid = self._split(y, weight)
-        device = resolve_device(self.device)
+        device = resolve_device(self.device, self.accelerator)
         with seeded(self._random_state.randint(np.iinfo(np.int32).max), device):
             target = self._encode_target(y, weight, fresh)
             self._fit_parts(frame, X, y, weight, train, derivatives, fresh, incremental)
@@ -207,13 +238,15 @@ class TangentPropEstimator(SkorchParameters, ABC):
             }
             find = self._tangent_rows(frame, X, train, tangents, derivatives, derivative_weight)
             collected = collect_inputs(find, inputs, X, train, self._get_skorch_params())
+            if is_unknown is not None:
+                check_something_is_known(y, derivatives, find)
             if self.n_projections is not None and "derivative_weight" in collected:
                 raise ValueError(
                     "derivative_weight must be the same for all outputs with n_projections="
                     f"{self.n_projections}, which combines tangents."
                 )
             net = None if fresh else self.net_
-            schedule = plan(self, len(target[train]), find, incremental, net=net)
+            schedule = plan(self, count(len(target[train])), find, incremental, net=net)
             if fresh:
                 net = self._new_net(schedule, inputs["x"], target, train, device, find)
             else:
@@ -223,9 +256,9 @@ class TangentPropEstimator(SkorchParameters, ABC):
             self._train(net, schedule, collected, target[train], fresh, incremental)
         if fresh:
             self._built_with = fixed_params(self)
-        self.net_ = net
+        self.net_, self._schedule, self._in_parts = net, schedule, incremental
         self._draws = may_draw(net.module_)
-        if not incremental:
+        if not incremental and writes():
             warn_if_unfinished(net, len(net.history) - n_epochs_before, self.max_epochs)
         return self
 
@@ -241,7 +274,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
         if derivatives is not None and self._x_scale is None:
             self._x_scale = moments(X[train].reshape(len(X[train]), -1), weight[train])[1]
         if fresh or not incremental:
-            self._mean_weight = weight[train].mean()
+            self._mean_weight = average(weight[train])
 
     def _new_net(self, schedule: Schedule, x, target, train, device, find) -> TangentPropNet:
         net = build_net(
@@ -264,6 +297,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _train(self, net, schedule: Schedule, inputs, target, fresh: bool, incremental: bool):
         epochs = 1 if incremental else schedule.epochs
         show_progress(net, self, epochs)
+        let_helper_move(net.module_, inputs, schedule.batch_size)
         with (
             memory_for(_step_on(inputs, schedule), _SMALLER_STEPS),
             contextlib.nullcontext() if fresh else unchanged_on_failure(net),
@@ -339,8 +373,10 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _fit_preprocessor(self, X, y: np.ndarray, weight: np.ndarray, train) -> None:
         vars(self).pop("preprocessor_", None)
         if self.preprocessor is not None:
-            self.preprocessor_ = fit_weighted(
-                clone(self.preprocessor), _safe_indexing(X, train), y[train], weight[train]
+            self.preprocessor_ = of_first(
+                fit_weighted(
+                    clone(self.preprocessor), _safe_indexing(X, train), y[train], weight[train]
+                )
             )
 
     def _keeps_tangents(self, fresh: bool, incremental: bool) -> bool:
@@ -365,7 +401,7 @@ class TangentPropEstimator(SkorchParameters, ABC):
 
     def _tangent_rows(
         self, frame, X, train, tangents, derivatives, derivative_weight
-    ) -> TangentRows | MovedRows | None:
+    ) -> TangentRows | CombinedRows | MovedRows | None:
         """Tell where tangents and derivatives come from, if there are to be any, or moves."""
         source = tangents if self.tangents is None or tangents is not None else self.tangents_
         units = NetworkUnits(
@@ -399,6 +435,11 @@ class TangentPropEstimator(SkorchParameters, ABC):
             raise ValueError("derivative_weight is given, and there are no tangents to weigh.")
         if self.penalty_weight == 0 or has_none:
             return None
+        given = (derivatives, derivative_weight, self.n_projections)
+        is_cpu = resolve_device(self.device, self.accelerator).type == "cpu"
+        if is_cpu and pays_to_combine(source, X, *given, self._get_skorch_params()):
+            seed = self._random_state.randint(np.iinfo(np.int32).max)
+            return CombinedRows(frame, X, source, units, self.n_projections, seed)
         return TangentRows(frame, X, source, derivatives, derivative_weight, units)
 
     def _l2(self, schedule: Schedule) -> float | None:

@@ -15,6 +15,7 @@ from sktangent._randomness import constructing, drawing_for
 from sktangent.criterion import TangentPropLoss
 from sktangent.modules import MLP
 from sktangent.net import TangentPropNet
+from sktangent.training.computed_rows import ComputedRows
 from sktangent.training.levenberg_marquardt import LevenbergMarquardt
 from sktangent.training.optimizers import LBFGS
 
@@ -41,8 +42,11 @@ _WITH_L2_TERM = (LBFGS, LevenbergMarquardt)
 _WITH_OWN_DECAY = (optim.AdamW, *_WITH_L2_TERM)
 
 
-def resolve_device(device: str) -> torch.device:
-    """Turn the ``device`` parameter into a device that is there."""
+def resolve_device(device: str, accelerator=None) -> torch.device:
+    """Turn the ``device`` parameter into a device that is there; an accelerator has its own."""
+    if accelerator is not None:
+        device = torch.device(accelerator.device)
+        return torch.device("cpu") if device.type == "cpu" else device  # it has "cpu:0"
     if device == "auto":
         has_mps = torch.backends.mps.is_available()
         device = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
@@ -126,6 +130,23 @@ def check_module(module: nn.Module, x: torch.Tensor, n_outputs: int) -> torch.Te
             f"{y.dtype} on {y.device}."
         )
     return y
+
+
+# numbers in a batch, from which on a thread was measured to pay: below, they wait for each other
+_MIN_MOVED = 2**15
+# multiplications in a pass, for each feature of a sample, up to which moving takes about as long
+_MOST_PER_FEATURE = 1000
+
+
+def let_helper_move(module: nn.Module, inputs: Mapping[str, object], batch_size: int) -> None:
+    """Have a thread move samples where that takes about as long as training, on the CPU."""
+    x = inputs["x"]
+    if not isinstance(module, MLP) or not isinstance(x, ComputedRows) or x.draw is None:
+        return
+    n_features = next(module.parameters()).shape[1]
+    in_training = sum(parameter.numel() for parameter in module.parameters())
+    is_large = min(batch_size, len(x)) * n_features >= _MIN_MOVED
+    x.takes_long = is_large and in_training <= _MOST_PER_FEATURE * n_features
 
 
 def check_criterion(criterion: TangentPropLoss, y_pred: torch.Tensor, y_true: torch.Tensor) -> None:

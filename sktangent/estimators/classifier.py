@@ -23,6 +23,7 @@ from sktangent.estimators.base import TangentPropEstimator
 from sktangent.estimators.descriptions import ATTRIBUTES, FORMULA, describe
 from sktangent.estimators.label_net import LabelNet, more_probable_than_not, most_probable
 from sktangent.estimators.parameters import CONSTRAINTS
+from sktangent.training.distributed import all_labels, have_own_parts
 
 
 class TangentPropClassifier(ClassifierMixin, TangentPropEstimator):  # noqa: D101, it is put together
@@ -48,6 +49,10 @@ class_weight : dict, "balanced", list of dict or None, default=None
 """,
             auto='"adam".',
             criterion='"cross_entropy", for multilabel targets "binary_cross_entropy"',
+            sizes="""
+int or array-like of int, default=(100,)
+    Units of each hidden layer of the default module.
+""",
         )
         + """
 
@@ -111,6 +116,7 @@ class_weight : dict, "balanced", list of dict or None, default=None
         dtype=None,
         autocast: str | None = None,
         compile: bool = False,
+        accelerator=None,
         callbacks=None,
         **kwargs,
     ) -> None:
@@ -142,6 +148,7 @@ class_weight : dict, "balanced", list of dict or None, default=None
         self.dtype = dtype
         self.autocast = autocast
         self.compile = compile
+        self.accelerator = accelerator
         self.callbacks = callbacks
         self._set_extra_params(kwargs)
 
@@ -368,7 +375,7 @@ class_weight : dict, "balanced", list of dict or None, default=None
         if kind == "multiclass-multioutput":
             raise ValueError(f"y must hold one label, or 0/1 indicators, a sample; got {kind}.")
         multilabel = kind == "multilabel-indicator"
-        found = np.arange(y.shape[1]) if multilabel else np.unique(y)
+        found = np.arange(y.shape[1]) if multilabel else all_labels(np.unique(y))
         if fresh:
             self._multilabel = multilabel
             self.classes_ = found if classes is None else unique_labels(classes)
@@ -389,6 +396,11 @@ class_weight : dict, "balanced", list of dict or None, default=None
     def _target_weight(self, y: np.ndarray) -> np.ndarray | float:
         if self.class_weight is None:
             return 1.0
+        if isinstance(self.class_weight, str) and have_own_parts():
+            raise ValueError(
+                f"class_weight={self.class_weight!r} counts the labels of one process, and each "
+                "has its own part of the samples; pass a dict."
+            )
         if self._multilabel or isinstance(self.class_weight, str):
             return compute_sample_weight(self.class_weight, y)
         # a class may be absent from a part of the samples

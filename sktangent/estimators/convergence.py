@@ -66,5 +66,5 @@ def warn_if_unfinished(net: TangentPropNet, n_epochs: int, max_epochs: int | str
             f"max_epochs={n_epochs} reached while {stopping.monitor} still falls by more than "
             f"tol={stopping.tol} an epoch. With more epochs, or 'auto', it would go on.",
             ConvergenceWarning,
-            stacklevel=5,
+            stacklevel=6,
         )

@@ -81,8 +81,7 @@ module : nn.Module class, factory or instance, default=None
     sample as ``input_shape``; the number of outputs as ``n_outputs``, ``out_features``,
     ``output_size``, ``output_dim``, ``n_classes`` or ``num_classes``. An instance is copied. It
     maps ``(n_samples, *input_shape)`` to ``(n_samples, n_outputs)``.
-hidden_layer_sizes : int or array-like of int, default=(100,)
-    Units of each hidden layer of the default module.
+hidden_layer_sizes : {sizes}
 activation : str or nn.Module class, default="gelu"
     Activation of the default module, see :class:`~sktangent.modules.MLP`.
 criterion : {{"squared_error", "cross_entropy", "binary_cross_entropy"}}, nn.Module class or \
@@ -140,7 +139,8 @@ random_state : int, RandomState instance or None, default=None
     left alone. What can draw from torch's global generators only (a user's constructor, dropout and
     every ``forward`` that is not torch's) finds the fit's numbers there while it runs: such steps
     of parallel fits take turns, on a GPU too, and another thread that draws meanwhile disturbs
-    them. None draws a seed from numpy's, as scikit-learn does.
+    them. A network that draws when it predicts draws the same in every call. None draws a seed from
+    numpy's, as scikit-learn does.
 device : str, default="cpu"
     "cpu", "cuda", "cuda:1", "mps", or "auto" for the first of cuda, mps and cpu that is there.
 dtype : {{"float32", "float64"}} or numpy dtype, default=None
@@ -156,6 +156,15 @@ compile : bool, default=False
     does nothing, nor on the CPU where it would not help: for linear layers with activations between
     them, as the default module, whose pass is one function as it is; on AMD's processors for all
     networks of large linear layers, unless they convolve.
+accelerator : accelerate.Accelerator, default=None
+    Fit with all processes that ``accelerate launch`` or ``torchrun`` has started, on its device,
+    and ``device`` is not used. Each calls ``fit``, with the same parameters. Where all are given
+    the same samples, each trains on a part of every batch, and the model is that of one process,
+    but for dropout and batch normalization, which act on each part alone. Where each is given its
+    own, of a data set that no machine holds, they train on all of them, and the preprocessor is
+    fitted on the first one's. ``batch_size`` counts the samples of all processes. What is told and
+    skorch's checkpoints come from the first one. "lm" cannot be used. See
+    :mod:`sktangent.training.distributed`. It is left out of what is pickled.
 callbacks : list, default=None
     skorch callbacks, as skorch takes them.
 **kwargs : dict
@@ -164,7 +173,9 @@ callbacks : list, default=None
 """
 
 
-def describe(own: str, criterion: str, auto: str) -> str:
+def describe(own: str, criterion: str, auto: str, sizes: str) -> str:
     """Write out the description of the shared parameters around an estimator's own ones."""
-    text = DESCRIPTION.strip().format(own=own.strip(), criterion=criterion, auto=auto)
+    text = DESCRIPTION.strip().format(
+        own=own.strip(), criterion=criterion, auto=auto, sizes=sizes.strip()
+    )
     return textwrap.indent(text, "    ").lstrip()

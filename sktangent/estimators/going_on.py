@@ -36,7 +36,7 @@ def note(value):
         The note; it does not change with what is set in the parameter later.
     """
     if hasattr(value, "get_params") and not isinstance(value, type):
-        return {None: type(value), **note(value.get_params(deep=False))}
+        return {"": type(value), **note(value.get_params(deep=False))}
     if isinstance(value, dict):
         return {key: note(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):

@@ -8,10 +8,12 @@ import numpy as np
 from sklearn import config_context, get_config
 from sklearn.utils import _safe_indexing
 
-from sktangent._checks import check_nonnegative, check_tangents
+from sktangent._checks import check_nonnegative
 from sktangent._tables import like_frame
+from sktangent.estimators.combined_rows import combinations, draw_signs
 from sktangent.estimators.tangent_rows import NetworkUnits, blaming, compute_tangents
-from sktangent.training.batches import ComputedRows, forward_strides
+from sktangent.training.batches import forward_strides
+from sktangent.training.computed_rows import ComputedRows
 
 
 def moves_samples(augment) -> bool:
@@ -103,7 +105,8 @@ class MovedRows:
         self._amounts = amounts
         self._units = units
         self._with_tangents = with_tangents
-        combines = hasattr(tangents, "combine") and n_projections is not None
+        are_fewer = n_projections is not None and n_projections < len(amounts)
+        combines = with_tangents and are_fewer and hasattr(tangents, "combine")
         self._n_combinations = n_projections if combines else None
         self._random = np.random.default_rng(seed)
         self._config = get_config()  # which threads do not share
@@ -111,36 +114,41 @@ class MovedRows:
 
     def computed(self, train: slice | np.ndarray) -> ComputedRows:
         """Stand for some of the samples, in a dict of what the net trains on."""
-        rows = np.arange(len(self._X))[train]
-        return ComputedRows(lambda index: self(rows[index]), len(rows))
+        return ComputedRows(self, len(self._X), draw=self._draw).subset(
+            np.arange(len(self._X))[train]
+        )
 
-    def __call__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Move some samples, and find their tangents where they come to lie."""
+    def __call__(self, rows: np.ndarray, amounts: np.ndarray, signs) -> dict[str, np.ndarray]:
+        """Move some samples, and find their tangents, or combinations, where they come to lie."""
         with config_context(**self._config), blaming(rows, len(self._X)):
             X = self._X[rows]
-            amounts = self._random.uniform(-1, 1, (len(X), len(self._amounts))) * self._amounts
             moved = _check_moved(self._tangents.move(X, amounts), X)
             frame = like_frame(_safe_indexing(self._frame, rows), moved)
             inputs = self._units.inputs
             parts = {"x": inputs.transform(frame, moved)}
             if self._with_tangents:
-                parts["tangents"] = inputs.push_forward(frame, self._tangents_of(moved))
+                parts["tangents"] = inputs.push_forward(frame, self._tangents_of(moved, signs))
         return parts
 
-    def _tangents_of(self, X: np.ndarray) -> np.ndarray:
-        """Compute tangents, or as many random combinations of them if these are fewer."""
-        k, n_tangents = self._n_combinations, len(self._amounts)
-        if k is None or k >= n_tangents:
-            V = _invariant(*compute_tangents(self._tangents, X))
-            if V.shape[1] != n_tangents:
-                raise ValueError(
-                    f"tangents(X) returned {n_tangents} tangents for one part of X and "
-                    f"{V.shape[1]} for another; all samples must have as many."
-                )
-            return V
-        signs = self._random.integers(0, 2, (len(X), k, n_tangents)) * 2 - 1
-        V = self._tangents.combine(X, signs / np.sqrt(k))
-        return forward_strides(check_tangents(V, X, "tangents.combine(X, coefficients)"))
+    def _draw(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Draw how far to move samples, and with which signs to combine their tangents."""
+        shape = (len(rows), len(self._amounts))
+        amounts = self._random.uniform(-1, 1, shape) * self._amounts
+        k = self._n_combinations
+        if k is None:
+            return amounts, None
+        return amounts, draw_signs(self._random, len(rows), k, shape[1])
+
+    def _tangents_of(self, X: np.ndarray, signs: np.ndarray | None) -> np.ndarray:
+        if signs is not None:
+            return combinations(self._tangents, X, signs)
+        V = _invariant(*compute_tangents(self._tangents, X))
+        if V.shape[1] != len(self._amounts):
+            raise ValueError(
+                f"tangents(X) returned {len(self._amounts)} tangents for one part of X and "
+                f"{V.shape[1]} for another; all samples must have as many."
+            )
+        return V
 
 
 def _by_name(augment: Mapping, tangents: Callable, X: np.ndarray) -> np.ndarray:

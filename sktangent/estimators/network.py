@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import nn
 
 from sktangent.estimators.build import (
     build_module,
@@ -18,6 +19,7 @@ from sktangent.estimators.build import (
 )
 from sktangent.estimators.schedule import Schedule
 from sktangent.net import TangentPropNet
+from sktangent.training.distributed import writes
 from sktangent.training.progress import Progress
 from sktangent.training.stopping import Stopping
 
@@ -65,10 +67,9 @@ def build_net(
     net : TangentPropNet
         The net, initialized.
     """
-    skorch_params = estimator._get_skorch_params()
-    module_params = _pop_prefixed(skorch_params, "module__")
+    module_params = _pop_prefixed(estimator._get_skorch_params(), "module__")
     mlp_params = {
-        "hidden_layer_sizes": estimator.hidden_layer_sizes,
+        "hidden_layer_sizes": schedule.hidden_layer_sizes,
         "activation": estimator.activation,
     }
     module = build_module(estimator.module, module_params, X.shape[1:], n_outputs, mlp_params)
@@ -76,6 +77,36 @@ def build_net(
     module = module.to(device=device, dtype=probes.dtype)
     outputs = check_module(module, probes, n_outputs)
     _check_callbacks(estimator.callbacks or [])
+    net = wrap(module, make, estimator, schedule, l2, criterion_params, device)
+    check_criterion(net.criterion_, outputs, torch.as_tensor(target[:_N_PROBES], device=device))
+    return net
+
+
+def wrap(
+    module: nn.Module,
+    make: Callable[..., TangentPropNet],
+    estimator,
+    schedule: Schedule,
+    l2: float | None,
+    criterion_params: dict,
+    device: torch.device,
+) -> TangentPropNet:
+    """Put a network into a net that trains it as an estimator's parameters say.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network, on the device.
+    make, estimator, schedule, l2, criterion_params, device
+        As in :func:`build_net`.
+
+    Returns
+    -------
+    net : TangentPropNet
+        The net, initialized.
+    """
+    skorch_params = estimator._get_skorch_params()
+    _pop_prefixed(skorch_params, "module__")
     progress = ("progress", Progress(is_shown=False))
     stopping = ("stopping", Stopping(**_stopping_params(estimator, schedule)))
     net = make(
@@ -94,7 +125,6 @@ def build_net(
     ).initialize()
     mark_own_lr(net)
     _check_names_of_callbacks(net, skorch_params)
-    check_criterion(net.criterion_, outputs, torch.as_tensor(target[:_N_PROBES], device=device))
     return net
 
 
@@ -142,7 +172,7 @@ def show_progress(net: TangentPropNet, estimator, epochs: int) -> None:
     """
     progress = dict(net.callbacks_).get("progress")
     if isinstance(progress, Progress):
-        progress.set_params(epochs=epochs, is_shown=estimator.verbose == 1)
+        progress.set_params(epochs=epochs, is_shown=estimator.verbose == 1 and writes())
 
 
 def _changing_params(estimator, schedule: Schedule) -> dict:
@@ -154,7 +184,7 @@ def _changing_params(estimator, schedule: Schedule) -> dict:
         "lr": schedule.lr,
         "batch_size": schedule.batch_size,
         "iterator_train__shuffle": estimator.shuffle,
-        "verbose": max(int(estimator.verbose) - 1, 0),
+        "verbose": max(int(estimator.verbose) - 1, 0) if writes() else 0,
     }
 
 
@@ -177,11 +207,12 @@ def _check_callbacks(callbacks: list) -> None:
 
 def _check_names_of_callbacks(net: TangentPropNet, skorch_params: dict) -> None:
     """Refuse parameters of callbacks that are not there, which skorch does not mind."""
-    known = [name for name, _ in net.callbacks_]
-    for parameter, value in skorch_params.items():
+    given = [named[0] for named in net.callbacks if isinstance(named, tuple)]
+    defaults = [name for name, _ in net.get_default_callbacks()]  # None takes one of these away
+    known = list(dict.fromkeys([*defaults, *given, *(name for name, _ in net.callbacks_)]))
+    for parameter in skorch_params:
         room, name, *_ = parameter.split("__")
-        is_left_out = value is None and parameter == f"callbacks__{name}"
-        if room == "callbacks" and name not in known and not is_left_out:
+        if room == "callbacks" and name not in known:
             raise ValueError(f"{parameter} is for none of the callbacks, {known}.")
 
 

@@ -57,6 +57,7 @@ CONSTRAINTS: dict = {
     "dtype": [StrOptions({"float32", "float64"}), type, np.dtype, None],
     "autocast": [StrOptions({"bfloat16"}), None],
     "compile": ["boolean"],
+    "accelerator": [HasMethods(["reduce"]), None],
     "callbacks": [list, None],
 }
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from scipy import sparse
 from sklearn.base import RegressorMixin, _fit_context
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from torch import nn
 
@@ -17,6 +18,7 @@ from sktangent.estimators.base import TangentPropEstimator
 from sktangent.estimators.descriptions import ATTRIBUTES, FORMULA, describe
 from sktangent.estimators.parameters import CONSTRAINTS
 from sktangent.estimators.tangent_rows import moments
+from sktangent.training.distributed import any_rank
 
 
 class TangentPropRegressor(RegressorMixin, TangentPropEstimator):  # noqa: D101, it is put together
@@ -47,6 +49,11 @@ normalize_y : bool, default=True
                 '    ``optimizer__*`` or ``iterator_train__*`` are given; else "adam".'
             ),
             criterion='"squared_error"',
+            sizes="""
+int, array-like of int or "auto", default="auto"
+    Units of each hidden layer of the default module. "auto": (12, 12) with known derivatives of one
+    output by three to twelve inputs, else (100,).
+""",
         )
         + """
 
@@ -77,6 +84,7 @@ normalize_y : bool, default=True
     _parameter_constraints = {
         **CONSTRAINTS,
         "normalize_y": ["boolean"],
+        "hidden_layer_sizes": [StrOptions({"auto"}), *CONSTRAINTS["hidden_layer_sizes"]],
     }
 
     def __init__(
@@ -89,7 +97,7 @@ normalize_y : bool, default=True
         normalize_y: bool = True,
         preprocessor=None,
         module=None,
-        hidden_layer_sizes=(100,),
+        hidden_layer_sizes="auto",
         activation="gelu",
         criterion=None,
         optimizer="auto",
@@ -109,6 +117,7 @@ normalize_y : bool, default=True
         dtype=None,
         autocast: str | None = None,
         compile: bool = False,
+        accelerator=None,
         callbacks=None,
         **kwargs,
     ) -> None:
@@ -139,6 +148,7 @@ normalize_y : bool, default=True
         self.dtype = dtype
         self.autocast = autocast
         self.compile = compile
+        self.accelerator = accelerator
         self.callbacks = callbacks
         self._set_extra_params(kwargs)
 
@@ -164,7 +174,7 @@ normalize_y : bool, default=True
         X : array-like of shape (n_samples, n_features) or (n_samples, *input_shape)
             The samples. More than two dimensions go through if the module takes them.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            The targets. With ``derivatives``, NaN where a value is not known: its term drops out.
+            The targets. With derivatives, NaN where a value is not known: its term drops out.
         sample_weight : array-like of shape (n_samples,), default=None
             s, the weight of each sample in both terms. None: ones.
         tangents : array-like of shape (n_samples, n_tangents, *input_shape), default=None
@@ -386,8 +396,8 @@ normalize_y : bool, default=True
             raise ValueError(f"y holds values too large, or too far apart, for {self._dtype}.")
         return encoded
 
-    def _fill_unknown(self, y, derivatives) -> tuple:
-        if derivatives is None or sparse.issparse(y):
+    def _fill_unknown(self, y) -> tuple:
+        if y is None or sparse.issparse(y) or np.iscomplexobj(y):
             return y, None
         try:
             values = np.asarray(y, dtype=np.float64)
@@ -404,7 +414,7 @@ normalize_y : bool, default=True
                 "derivatives has no gradient with respect to where its kinks are, so it can hardly "
                 "fit them. Use a smooth activation, 'gelu', 'silu' or 'tanh'.",
                 UserWarning,
-                stacklevel=6,
+                stacklevel=7,
             )
 
     def _criterion_params(self) -> dict:
@@ -413,7 +423,7 @@ normalize_y : bool, default=True
 
 def _known_moments(y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute the moments of each output over the samples of which its value is known."""
-    if not np.isnan(y).any():
+    if not any_rank(np.isnan(y).any()):
         return moments(y, weight)
     pairs = []
     for column in y.T:

@@ -11,7 +11,7 @@ import numpy as np
 from sktangent._checks import repeats_one_row
 from sktangent._memory import described, memory_for
 from sktangent.estimators.tangent_rows import TangentRows
-from sktangent.training.batches import ComputedRows
+from sktangent.training.computed_rows import ComputedRows
 
 # samples whose tangents are computed at once, in bytes of X
 _CHUNK = 2**22

@@ -6,6 +6,7 @@ import itertools
 import math
 from dataclasses import dataclass
 from numbers import Integral
+from typing import NamedTuple
 
 from sklearn.base import is_regressor
 
@@ -25,13 +26,16 @@ _LBFGS_EPOCHS, _LBFGS_PATIENCE = 100, 25
 # 7e-9 (4e-5); with 1 % noise Rastrigin 7e-5 (3e-5), Branin 9e-5 (2e-3), Friedman 3e-5 (5e-5),
 # camel 2-D 60 points 3e-4 (1e-4), x sin x 20 points 5e-5 (8e-5); in batches, Friedman 2,000 points
 # 3e-8 and 20,000 points 1e-9 (Adam 3e-3)
-_LM_WORK, _LM_TOTAL = 1.2e10, 2.5e11
+_LM_WORK_AT_ONCE, _LM_WORK, _LM_TOTAL = 2e9, 1.2e10, 1e11
 _LM_ITERATIONS, _LM_EPOCHS, _LM_PATIENCE = 10, 60, 2
 # where all samples are too many, batches with so many numbers for each parameter say enough
 _NUMBERS_PER_PARAMETER, _LM_ITERATIONS_ON_BATCHES = 4, 2
 # it goes on to fit noise where Adam stops before; with derivatives the L2 weight is chosen so that
 # it does not, and without them it is left to very few samples, that tangents hold in place
 _FEW_WITH_TANGENTS = 20
+# networks for known derivatives of one output, by the inputs and the numbers that are known of it
+_HIDDEN, _WIDE, _DEEP, _DEEPER = (100,), (30,), (12, 12), (20, 20)
+_INPUTS_OF_DEEP, _INPUTS_OF_WIDE, _FEW_NUMBERS = range(3, 13), range(13, 31), 5000
 _ALPHA = 1e-4
 FULL_BATCH = ("lbfgs", "lm")
 NAMES = {LBFGS: "lbfgs", LevenbergMarquardt: "lm"}
@@ -63,6 +67,8 @@ class Schedule:
         The L2 weight; None: left to the optimizer.
     iterations : int
         Iterations of Levenberg-Marquardt on a batch.
+    hidden_layer_sizes : int or sequence of int
+        Units of the default network.
     """
 
     optimizer: object
@@ -73,14 +79,17 @@ class Schedule:
     relative_tol: bool
     alpha: float | None
     iterations: int
+    hidden_layer_sizes: object
 
 
 def plan(
     estimator, n_samples: int, tangents: TangentRows | MovedRows | None, incremental: bool, net=None
 ) -> Schedule:
     """Choose what an estimator's parameters leave open; a ``net`` to go on with stays as it is."""
+    sizes = _choose_sizes(estimator, n_samples, tangents)
+    size = _size(estimator, sizes, tangents)
     if net is None:
-        optimizer = _choose_optimizer(estimator, n_samples, tangents, incremental)
+        optimizer = _choose_optimizer(estimator, n_samples, tangents, incremental, size)
     else:
         optimizer = NAMES.get(type(net.optimizer_), net.optimizer)
     if optimizer in FULL_BATCH and incremental:
@@ -88,17 +97,22 @@ def plan(
             f"optimizer={optimizer!r} needs all samples at once; for partial_fit set another "
             "before the first fit, 'adam' for example."
         )
+    if optimizer == "lm" and estimator.accelerator is not None:
+        raise ValueError(
+            "optimizer='lm' needs the residuals of all samples in one process; with an accelerator "
+            "set another, 'lbfgs' for example."
+        )
     for name in _NOISY:
         if optimizer in FULL_BATCH and _is_in_use(estimator, name):
             raise ValueError(
                 f"optimizer={optimizer!r} needs a loss without noise; with "
                 f"{name}={getattr(estimator, name)!r} set another, 'adam' for example."
             )
-    batch_size = _choose_batch_size(estimator, n_samples, optimizer, tangents)
+    batch_size = _choose_batch_size(estimator, n_samples, optimizer, size)
     steps = math.ceil(n_samples / batch_size)
     iterations = _LM_ITERATIONS if steps == 1 else _LM_ITERATIONS_ON_BATCHES
     if optimizer == "lm":
-        work = iterations * steps * _lm_work(estimator, batch_size, tangents)
+        work = iterations * steps * size.work(batch_size)
         epochs = min(max(round(_LM_TOTAL / work), 1), _LM_EPOCHS)
         patience, lr = _LM_PATIENCE, 1e-3
     elif optimizer == "lbfgs":
@@ -116,19 +130,36 @@ def plan(
         relative_tol=optimizer in FULL_BATCH,
         alpha=_choose_alpha(estimator, optimizer, tangents),
         iterations=iterations,
+        hidden_layer_sizes=sizes,
     )
 
 
+def _choose_sizes(estimator, n_samples: int, tangents: TangentRows | MovedRows | None):
+    if not isinstance(estimator.hidden_layer_sizes, str):
+        return estimator.hidden_layer_sizes
+    has_slopes = tangents is not None and tangents.with_derivatives
+    if not has_slopes or len(estimator._target_scale) > 1:
+        return _HIDDEN
+    n_tangents, *shape = tangents.shape
+    n_inputs = math.prod(shape)
+    if n_inputs in _INPUTS_OF_DEEP:
+        return _DEEP if n_samples * (1 + n_tangents) <= _FEW_NUMBERS else _DEEPER
+    return _WIDE if n_inputs in _INPUTS_OF_WIDE else _HIDDEN
+
+
 def _choose_optimizer(
-    estimator, n_samples: int, tangents: TangentRows | MovedRows | None, incremental: bool
+    estimator,
+    n_samples: int,
+    tangents: TangentRows | MovedRows | None,
+    incremental: bool,
+    size: _Size,
 ):
     if estimator.optimizer != "auto":
         return estimator.optimizer
     if tangents is None:
         return "adam"
     if tangents.with_derivatives:
-        n_at_once = min(n_samples, _lm_batch_size(estimator, tangents))
-        is_small = _lm_work(estimator, n_at_once, tangents) <= _LM_WORK
+        is_small = size.work(min(n_samples, size.batch_size())) <= _LM_WORK
     else:
         is_small = n_samples <= _FEW_WITH_TANGENTS
     suits = (
@@ -138,6 +169,7 @@ def _choose_optimizer(
         and estimator.module is None  # which is known to be deterministic
         and all(getattr(estimator, name) == "auto" for name in _SAID_OF_ADAM)
         and not estimator.early_stopping
+        and estimator.accelerator is None
         and not any(_is_in_use(estimator, name) for name in _NOISY)
         and not any(name.startswith(_PREFIXES_OF_ADAM) for name in vars(estimator))
         and not incremental
@@ -152,25 +184,36 @@ def _choose_alpha(estimator, optimizer, tangents: TangentRows | None) -> float |
     return None if optimizer == "lm" and known else _ALPHA
 
 
-def _lm_work(estimator, n_samples: int, tangents: TangentRows | None) -> float:
-    """Count the multiplications in an iteration: a matrix times itself, the smaller way."""
-    numbers_each, n_params = _lm_sizes(estimator, tangents)
-    n_rows = n_samples * numbers_each
-    return n_rows * n_params * min(n_rows, n_params)
+class _Size(NamedTuple):
+    """How much there is to do for Levenberg-Marquardt.
+
+    Attributes
+    ----------
+    numbers_each : int
+        What a sample brings: values and derivatives.
+    n_params : int
+        Parameters of the default network.
+    """
+
+    numbers_each: int
+    n_params: int
+
+    def work(self, n_samples: int) -> float:
+        """Count the multiplications in an iteration: a matrix times itself, the smaller way."""
+        n_rows = n_samples * self.numbers_each
+        return n_rows * self.n_params * min(n_rows, self.n_params)
+
+    def batch_size(self) -> int:
+        """Count the samples that say enough where all are too many."""
+        return math.ceil(_NUMBERS_PER_PARAMETER * self.n_params / self.numbers_each)
 
 
-def _lm_batch_size(estimator, tangents: TangentRows | None) -> int:
-    numbers_each, n_params = _lm_sizes(estimator, tangents)
-    return math.ceil(_NUMBERS_PER_PARAMETER * n_params / numbers_each)
-
-
-def _lm_sizes(estimator, tangents: TangentRows | None) -> tuple[int, int]:
-    """Count the numbers that a sample brings, and the parameters of the default network."""
+def _size(estimator, hidden_layer_sizes, tangents: TangentRows | MovedRows | None) -> _Size:
     n_tangents, *shape = (0, 1) if tangents is None else tangents.shape
     n_outputs = len(estimator._target_scale)
-    sizes = [math.prod(shape), *as_sizes(estimator.hidden_layer_sizes), n_outputs]
+    sizes = [math.prod(shape), *as_sizes(hidden_layer_sizes), n_outputs]
     n_params = sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(sizes))
-    return (1 + n_tangents) * n_outputs, n_params
+    return _Size((1 + n_tangents) * n_outputs, n_params)
 
 
 def _is_in_use(estimator, name: str) -> bool:
@@ -178,7 +221,7 @@ def _is_in_use(estimator, name: str) -> bool:
     return moves_samples(value) if name == "augment" else value is not None
 
 
-def _choose_batch_size(estimator, n_samples: int, optimizer, tangents: TangentRows | None) -> int:
+def _choose_batch_size(estimator, n_samples: int, optimizer, size: _Size) -> int:
     batch_size = getattr(estimator, "iterator_train__batch_size", estimator.batch_size)
     if batch_size == -1:  # skorch's word for all
         return n_samples
@@ -194,6 +237,6 @@ def _choose_batch_size(estimator, n_samples: int, optimizer, tangents: TangentRo
             f"batch_size={batch_size}."
         )
     is_lm = optimizer == "lm" and batch_size == "auto" and estimator.optimizer == "auto"
-    if is_lm and _lm_work(estimator, n_samples, tangents) > _LM_WORK:
-        return min(n_samples, _lm_batch_size(estimator, tangents))
+    if is_lm and size.work(n_samples) > _LM_WORK_AT_ONCE:
+        return min(n_samples, size.batch_size())
     return n_samples

@@ -20,6 +20,7 @@ from sktangent._checks import (
 from sktangent._memory import memory_for
 from sktangent.estimators.input_map import InputMap
 from sktangent.training.batches import forward_strides
+from sktangent.training.distributed import average, of_first
 
 _FEWER_TANGENTS = (
     "Let tangents(X) compute fewer, or return a view where all samples have the same "
@@ -206,11 +207,11 @@ def compute_tangents(tangents: Callable | np.ndarray, X: np.ndarray) -> tuple[np
 
 def moments(values: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute the weighted mean and standard deviation of each column; of a constant one, 1."""
-    # in units, powers of two, in which squares neither overflow nor vanish
-    exponent = np.frexp(np.abs(values).max(axis=0))[1]
+    # in units, powers of two, in which squares neither overflow nor vanish, the same for all ranks
+    exponent = of_first(np.frexp(np.abs(values).max(axis=0))[1])
     values = np.ldexp(values, -exponent)
-    mean = np.average(values, axis=0, weights=weight)
-    scale = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weight))
+    mean = average(values, weight)
+    scale = np.sqrt(average((values - mean) ** 2, weight))
     is_constant = scale <= 10 * np.finfo(values.dtype).eps * np.abs(mean)
     return np.ldexp(mean, exponent), np.where(is_constant, 1.0, np.ldexp(scale, exponent))
 

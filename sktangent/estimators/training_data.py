@@ -6,9 +6,11 @@ import math
 
 import numpy as np
 from sklearn import get_config
+from sklearn.utils import check_consistent_length
 from skorch.dataset import Dataset
 from skorch.helper import predefined_split
 
+from sktangent.estimators.combined_rows import CombinedRows
 from sktangent.estimators.moved_rows import MovedRows
 from sktangent.estimators.row_storage import keep_or_compute, take_rows
 from sktangent.estimators.tangent_rows import TangentRows
@@ -17,7 +19,7 @@ _OF_BATCHES = ("iterator_train__batch_size", "iterator_train__shuffle")
 
 
 def collect_inputs(
-    find: TangentRows | MovedRows | None,
+    find: TangentRows | CombinedRows | MovedRows | None,
     inputs: dict[str, np.ndarray],
     X: np.ndarray,
     train: slice | np.ndarray,
@@ -29,7 +31,9 @@ def collect_inputs(
         others = {name: part for name, part in inputs.items() if name != "x"}
         return {"x": find.computed(train), **take_rows(others, train, budget)}
     collected = take_rows(inputs, train, budget)
-    if find is not None:
+    if isinstance(find, CombinedRows):
+        collected["tangents"] = find.computed(train)
+    elif find is not None:
         collected.update(keep_or_compute(find, X, train, budget))
     return collected
 
@@ -71,22 +75,33 @@ def check_augment(augment, callable_tangents, skorch_params: dict, **given) -> N
         )
 
 
-def with_nan(y: np.ndarray, is_unknown: np.ndarray, derivatives) -> np.ndarray:
-    """Put NaN back where targets are not known; of each sample something must be."""
+def with_nan(y: np.ndarray, is_unknown: np.ndarray) -> np.ndarray:
+    """Put NaN back where targets are not known."""
     is_unknown = is_unknown.reshape(y.shape)
-    y = np.where(is_unknown, np.nan, y)
-    known = ~is_unknown.reshape(len(y), -1).all(axis=1)
-    given = np.asarray(derivatives, dtype=np.float64)
-    if len(given) == len(y):
-        known |= ~np.isnan(given.reshape(len(y), -1)).all(axis=1)
-    if not known.all():
-        raise ValueError(
-            f"y and derivatives are NaN for sample {np.flatnonzero(~known)[0]}; of each sample at "
-            "least one value or derivative must be known."
-        )
     if is_unknown.all(axis=0).any():
         raise ValueError("y is NaN for every sample; at least one value of each must be known.")
-    return y
+    return np.where(is_unknown, np.nan, y)
+
+
+def check_something_is_known(
+    y: np.ndarray, derivatives, find: TangentRows | MovedRows | None
+) -> None:
+    """Refuse targets of NaN where derivatives do not make up for them."""
+    if derivatives is None:
+        if find is None or not find.with_derivatives:
+            raise ValueError(
+                "y contains NaN, which says that a value is not known, and there are no "
+                "derivatives: neither in fit, nor along with the tangents of the callable."
+            )
+        return
+    check_consistent_length(y, derivatives)
+    parts = [np.asarray(part, dtype=np.float64).reshape(len(y), -1) for part in (y, derivatives)]
+    is_empty = np.isnan(np.hstack(parts)).all(axis=1)
+    if is_empty.any():
+        raise ValueError(
+            f"y and derivatives are NaN for sample {np.flatnonzero(is_empty)[0]}; of each sample "
+            "at least one value or derivative must be known."
+        )
 
 
 def relative_weight(weight: np.ndarray, mean: float, dtype: np.dtype) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 
 import numpy as np
@@ -12,6 +13,7 @@ _COLORS = ("#0072B2", "#D55E00", "#000000", "#009E73", "#CC79A7", "#56B4E9")
 _DASHES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
+_MOST_NAMED = 24
 
 
 def pyplot() -> ModuleType:
@@ -75,6 +77,15 @@ def _divided(ax, n_rows: int, n_columns: int, grid: dict) -> np.ndarray:
     inner = place.subgridspec(n_rows, n_columns, **ratios)
     shared = {name: grid[name] for name in ("sharex", "sharey") if name in grid}
     return inner.subplots(squeeze=False, **shared)
+
+
+def label_features(ax, names: Sequence[str]) -> None:
+    """Name features at 0, 1 ... below the axes, unless there are too many; slanted if crowded."""
+    if len(names) <= _MOST_NAMED:
+        is_crowded = len(names) > 6 or max(map(len, names)) > 10
+        slant = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if is_crowded else {}
+        ax.set_xticks(range(len(names)), names, **slant)
+    ax.set_xlabel("feature")
 
 
 def tidy(ax) -> None:

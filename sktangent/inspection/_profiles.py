@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import is_classifier
 
-from sktangent._outputs import is_exact, jacobian_of, like, outputs_of
+from sktangent._outputs import is_exact, jacobian_of, outputs_of
+from sktangent._tables import named_like
 
 
 def chosen_outputs(estimator, X, n_outputs: int) -> list[int]:
@@ -75,7 +76,7 @@ def profile(estimator, X, samples, middle, profiled, grids) -> tuple[np.ndarray,
     for panel, j in enumerate(profiled):
         rows[panel, :, j] = grids[panel]
     rows = rows.reshape(-1, *samples.shape[1:]).astype(samples.dtype)
-    given = like(X, rows)
+    given = named_like(X, rows)
     values = outputs_of(estimator)(given).reshape(*grids.shape, -1)
     if is_exact(estimator):
         J = jacobian_of(estimator, given, rows).reshape(*values.shape, -1)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from sktangent._frames import ImageFrame
-from sktangent.inspection._axes import pyplot, tidy
+from sktangent.inspection._axes import label_features, pyplot, tidy
 from sktangent.inspection._naming import unit_of
 
 # between two cells, in parts of a cell's width
 _GAP = 0.05
-_MOST_NAMED = 24
 
 
 def draw_images(display, axes: np.ndarray) -> None:
@@ -26,10 +25,10 @@ def draw_images(display, axes: np.ndarray) -> None:
     if tangents.shape[-1] == 3:  # colours: what stays the same is grey
         _draw_cells(axes[0], 0.5 + tangents / (2 * limit), vmin=0, vmax=1)
     else:
-        image = _draw_cells(axes[0], tangents, cmap="RdBu_r", vmin=-limit, vmax=limit)
-        axes[0].figure.colorbar(
-            image, ax=axes[0], location="bottom", label="intensity\nper unit of a"
-        )
+        # from dark blue over grey, which is zero, to yellow: its lightness tells the sign too
+        image = _draw_cells(axes[0], tangents, cmap="cividis", vmin=-limit, vmax=limit)
+        bar = {"location": "bottom", "ticks": [-limit, 0, limit], "format": "%.2g"}
+        axes[0].figure.colorbar(image, ax=axes[0], label="intensity\nper unit of a", **bar)
     axes[0].set_title("tangent τ")
     axes[0].set_xticks([])
     _label_cells(axes[0], frame, labels, "y")
@@ -132,8 +131,6 @@ def _label_features(display, axes: np.ndarray, n_features: int) -> None:
     for ax in axes:
         if display.layout == "series":
             ax.set_xlabel("sample" if display.positions is None else "position")
-        elif display.features is not None and n_features <= _MOST_NAMED:
-            ax.set_xticks(range(n_features), display.features, rotation=90 if n_features > 6 else 0)
-            ax.set_xlabel("feature")
         else:
-            ax.set_xlabel("feature")
+            names = display.features
+            label_features(ax, [""] * n_features if names is None else names)

@@ -10,7 +10,8 @@ from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from sktangent._checks import check_samples
-from sktangent._outputs import as_columns, like, outputs_of, tangents_at
+from sktangent._outputs import as_columns, outputs_of, tangents_at
+from sktangent._tables import named_like
 from sktangent.inspection._axes import line_style, one_axes, pyplot, tidy
 from sktangent.inspection._naming import tangent_names, unit_of
 
@@ -208,7 +209,8 @@ class InvarianceDisplay:
                 label = f"{name}: {self.level:.0%} holds from {low:.3g} to {high:.3g}"
                 threshold = self.level * line[self.amounts == 0][0]
                 _mark_range(ax, [low, high], threshold, i, style)
-            ax.fill_between(self.amounts, *band, color=style["color"], alpha=0.15, linewidth=0)
+            edge = {"linewidth": 0.5, "linestyle": style["linestyle"]}
+            ax.fill_between(self.amounts, *band, color=style["color"], alpha=0.15, **edge)
             self.lines_ += ax.plot(self.amounts, line, label=label, **style)
         ax.set(xlabel=self.xlabel, ylabel=self.ylabel)
         ax.axvline(0, color="0.7", linewidth=0.8, zorder=0)
@@ -304,7 +306,7 @@ def _mover(transform, along: int | str, X, samples: np.ndarray) -> tuple[Callabl
     def move(amount: float):
         each = np.zeros((len(samples), len(names)))
         each[:, index] = amount
-        return like(X, np.asarray(transform.move(X, each)))
+        return named_like(X, np.asarray(transform.move(X, each)))
 
     return move, f"{names[index]} ({unit_of(names[index])})"
 

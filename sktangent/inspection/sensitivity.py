@@ -13,6 +13,7 @@ from sktangent._frames import ImageFrame
 from sktangent._outputs import jacobian_of
 from sktangent.inspection._axes import (
     bar_style,
+    label_features,
     line_style,
     one_axes,
     panels,
@@ -335,10 +336,8 @@ class SensitivityDisplay:
         for o, height in enumerate(heights):
             ax.bar(places, height, bottom=bottom, label=names[o], **bar_style(o))
             bottom = bottom + height
-        if len(self.features) <= 24:
-            crowded = len(self.features) > 6 or max(map(len, self.features)) > 10
-            ax.set_xticks(places, self.features, rotation=90 if crowded else 0)
-        ax.set(xlabel="feature", ylabel=self._label("the feature"))
+        label_features(ax, self.features)
+        ax.set_ylabel(self._label("the feature"))
         if len(names) > 1:
             ax.legend(frameon=False, fontsize="small")
         tidy(ax)

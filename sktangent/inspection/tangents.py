@@ -189,9 +189,11 @@ class TangentDisplay:
             width = (3.5 + sum(strips)) / (1 + len(strips))
             size = 0.85 * width, 0.85 * n_rows + 1.6
             self.axes_ = panels(ax, 1, 1 + len(strips), size, width_ratios=[1, *strips])
+            if ax is None:  # pictures keep their aspect
+                self.axes_[0, 0].figure.set_layout_engine("compressed")
             draw_images(self, self.axes_[0])
         else:
-            self.axes_ = panels(ax, n_rows, 2, (4.6, 1.9), sharex=True)
+            self.axes_ = panels(ax, n_rows, 2, (4.6, 2.1), sharex=True)
             draw_signals(self, self.axes_)
         self.ax_ = self.axes_[0, 0]
         self.figure_ = self.ax_.figure

@@ -18,6 +18,9 @@ class BaseTangents(DocumentationLink, BaseEstimator):
     they can combine tangents before computing them.
     """
 
+    # Whether a combination is had for less than the tangents that it combines.
+    _combines_first = False
+
     def __call__(self, X: ArrayLike) -> np.ndarray:
         """Compute the tangent vectors of samples.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -38,9 +39,9 @@ def resample(planes: np.ndarray, maps: np.ndarray) -> np.ndarray:
     # Here, because the tangents must be usable, and quick to import, without torch.
     import torch
 
-    flat = torch.from_numpy(maps.reshape(len(maps), 6).astype(planes.dtype))
-    basis = _pixel_basis(*planes.shape[-2:], flat.dtype)
-    return _in_chunks(planes, lambda chunk: flat[chunk] @ basis)
+    rows = torch.from_numpy(np.ascontiguousarray(maps.swapaxes(0, 1), dtype=planes.dtype))
+    pixels = _pixels(*planes.shape[-2:], rows.dtype)
+    return _in_chunks(planes, lambda chunk: rows[:, chunk] @ pixels)
 
 
 def resample_near(planes: np.ndarray, to_right: np.ndarray, downwards: np.ndarray) -> np.ndarray:
@@ -49,12 +50,9 @@ def resample_near(planes: np.ndarray, to_right: np.ndarray, downwards: np.ndarra
 
     n_samples, n_channels, height, width = planes.shape
     shape = (n_samples * n_channels, 1, height, width)
-    displacements = np.stack([to_right, downwards], axis=-1).reshape(shape[0], -1)
-    stay = torch.tensor([1.0, 0, 0, 0, 1, 0], dtype=torch.from_numpy(displacements).dtype)
-    pixels = stay @ _pixel_basis(height, width, stay.dtype)
-    moved = _in_chunks(
-        planes.reshape(shape), lambda chunk: torch.from_numpy(displacements[chunk]) + pixels
-    )
+    displacements = torch.from_numpy(np.stack([to_right, downwards])).view(2, shape[0], -1)
+    pixels = _pixels(height, width, displacements.dtype)[:2, None]
+    moved = _in_chunks(planes.reshape(shape), lambda chunk: displacements[:, chunk] + pixels)
     return moved.reshape(planes.shape)
 
 
@@ -62,9 +60,9 @@ def _in_chunks(planes: np.ndarray, find_places: Callable[[slice], torch.Tensor])
     import torch
 
     values = np.empty(planes.shape, dtype=planes.dtype)
-    step = max(1, _CHUNK_PIXELS // planes[0].size)
-    for start in range(0, len(planes), step):
-        chunk = slice(start, start + step)
+    n_chunks = min(len(planes), -(-planes.size // _CHUNK_PIXELS))
+    edges = np.linspace(0, len(planes), n_chunks + 1, dtype=int).tolist()
+    for chunk in itertools.starmap(slice, itertools.pairwise(edges)):
         coefficients = _coefficients(torch.from_numpy(np.ascontiguousarray(planes[chunk])))
         _look_up(coefficients, find_places(chunk), out=torch.from_numpy(values[chunk]))
     return values
@@ -93,42 +91,42 @@ def _look_up(coefficients: torch.Tensor, places: torch.Tensor, out: torch.Tensor
     ----------
     coefficients : tensor of shape (n_samples, n_channels, height, width) with their margins
         The splines.
-    places : tensor of shape (n_samples, n_pixels * 2)
+    places : tensor of shape (2, n_samples, n_pixels)
         x and y of each, in pixels from the centre; overwritten.
     out : tensor of shape (n_samples, n_channels, *frame)
         Where the values go.
     """
     import torch
 
-    height, width = coefficients.shape[-2:]
-    axes = _axes(height, width, places.shape[1], places.dtype)
+    axes = _axes(*coefficients.shape[-2:], places.dtype)
     # Many small operations: each allocation and each pass spared counts.
-    centred = places.add_(axes.centre)
-    start = centred.round()
+    shifted = places.add_(axes.to_middle)
+    start = shifted.round()
     # t = c + 1/2; g = 1/2 + c (3/4 - c²/3).
-    c = centred.sub_(start)
+    c = shifted.sub_(start)
     odd = torch.rsub(c * c, 0.75, alpha=1 / 3).mul_(c)
     weight = odd + 0.5
     behind = _cube(c + 0.5).div_(weight)
     before = _cube(torch.rsub(c, 0.5)).div_(torch.rsub(odd, 0.5))
-    # From coefficients to the square from -1 to 1 that grid_sample knows.
-    start = torch.addcmul(axes.corner, start, axes.scale, out=start)
-    near = torch.addcmul(start, before, axes.sixth, value=-1, out=before)
-    far = torch.addcmul(start.add_(axes.scale), behind, axes.sixth, out=behind)
-    apart = torch.sub(far, near, out=odd)
-    far_column = torch.addcmul(near, apart, axes.is_x, out=start)
-    far_row = torch.addcmul(far, apart, axes.is_x, value=-1, out=odd)
+    # x before and behind, y before and behind, each in the square from -1 to 1 of grid_sample.
+    corners = places.new_empty((2, 2, *places.shape[1:]))
+    torch.sub(start, before, alpha=1 / 6, out=corners[:, 0])
+    torch.add(start, behind, alpha=1 / 6, out=corners[:, 1])
+    corners.mul_(axes.scale).add_(axes.offset)
 
-    shape = (len(places), *out.shape[-2:], 2)
+    # Pixels in one row, because grid_sample goes over them row by row.
+    corners = corners.view(4, len(out), 1, -1)
+    pairs = (corners[0::2], corners[1:3], corners[0::3], corners[1::2])
     values = [
         torch.nn.functional.grid_sample(
-            coefficients, corner.view(shape), padding_mode="border", align_corners=True
+            coefficients, pair.permute(1, 2, 3, 0), padding_mode="border", align_corners=True
         )
-        for corner in (near, far_column, far_row, far)
+        for pair in pairs
     ]
-    along_columns, along_rows = weight.view(len(places), 1, *shape[1:]).unbind(-1)
+    along_columns, along_rows = weight.view(2, len(out), 1, 1, -1)
     upper = values[0].lerp_(values[1], along_columns)
-    torch.lerp(upper, values[2].lerp_(values[3], along_columns), along_rows, out=out)
+    lower = values[2].lerp_(values[3], along_columns)
+    torch.lerp(upper, lower, along_rows, out=out.view(upper.shape))
 
 
 def _cube(values: torch.Tensor) -> torch.Tensor:
@@ -137,33 +135,33 @@ def _cube(values: torch.Tensor) -> torch.Tensor:
 
 
 @lru_cache(maxsize=16)
-def _pixel_basis(height: int, width: int, dtype: torch.dtype) -> torch.Tensor:
-    """Return what turns the six numbers of a map into places, of shape (6, n_pixels * 2)."""
-    y, x = np.mgrid[:height, :width].reshape(2, -1) - np.array(
-        [[(height - 1) / 2], [(width - 1) / 2]]
-    )
-    basis = np.zeros((2, 3, height * width, 2))
-    for axis in range(2):
-        basis[axis, :, :, axis] = x, y, np.ones_like(x)
-    return _tensor(basis.reshape(6, -1), dtype)
+def _pixels(height: int, width: int, dtype: torch.dtype) -> torch.Tensor:
+    """Return (x, y, 1) of each pixel from the centre, of shape (3, n_pixels)."""
+    y, x = np.mgrid[:height, :width].reshape(2, -1)
+    return _tensor(np.stack([x - (width - 1) / 2, y - (height - 1) / 2, np.ones(x.size)]), dtype)
 
 
 class _Axes(NamedTuple):
-    """Of each coordinate of each place, all of shape (n_pixels * 2,), in a frame with margins."""
+    """How x and y count, in a frame with margins."""
 
-    centre: torch.Tensor  # the coefficient half a pixel before the centre of the frame
-    scale: torch.Tensor  # from coefficients to the square of grid_sample
-    sixth: torch.Tensor  # of the scale
-    corner: torch.Tensor  # where the square begins
-    is_x: torch.Tensor
+    to_middle: torch.Tensor  # from the centre to where c is zero, (2, 1, 1)
+    scale: torch.Tensor  # from coefficients to the square of grid_sample, (2, 1, 1, 1)
+    offset: torch.Tensor  # and where the coefficients before and behind begin, (2, 2, 1, 1)
 
 
 @lru_cache(maxsize=16)
-def _axes(height: int, width: int, n_values: int, dtype: torch.dtype) -> _Axes:
+def _axes(height: int, width: int, dtype: torch.dtype) -> _Axes:
     sizes = np.array([width, height])
+    is_odd = sizes % 2
     scale = 2 / (sizes - 1)
-    rows = (sizes / 2 - 1, scale, scale / 6, [-1, -1], [1, 0])
-    return _Axes(*(_tensor(np.tile(row, n_values // 2), dtype) for row in rows))
+    # Halfway between two coefficients lies the centre of an even number of them.
+    before = (is_odd - 1) / 2
+    offset = scale * np.stack([before, before + 1])
+    return _Axes(
+        _tensor(-is_odd.reshape(2, 1, 1) / 2, dtype),
+        _tensor(scale.reshape(2, 1, 1, 1), dtype),
+        _tensor(offset.T.reshape(2, 2, 1, 1), dtype),
+    )
 
 
 def _tensor(matrix: np.ndarray, dtype: torch.dtype) -> torch.Tensor:

@@ -157,6 +157,8 @@ class ImageTangents(BaseTangents):
     True
     """
 
+    _combines_first = True
+
     def __init__(
         self,
         image_shape: Sequence[int],
@@ -342,10 +344,12 @@ def _check_amounts(by_name: dict[str, np.ndarray], frame: ImageFrame) -> None:
     longer = max(frame.height, frame.width)
     limits = dict.fromkeys(_DISPLACEMENTS, longer)
     limits |= {"translation_x": frame.width, "translation_y": frame.height}
-    # A turn leaves the frame full, however far it goes; more than a whole one is a mistake.
-    limits["rotation"] = 2 * np.pi * _half(frame) * (1 + 1e-9)
     for name, amounts in by_name.items():
-        if name in limits:
+        if name == "rotation":
+            # A turn leaves the frame full, however far it goes; more than a whole one is a mistake.
+            whole = 2 * np.pi * _half(frame) * (1 + 1e-9)
+            check_reach(amounts, whole, name, of_limit="a whole turn")
+        elif name in limits:
             check_reach(amounts, limits[name], name)
 
 

@@ -173,6 +173,8 @@ class SeriesTangents(BaseTangents):
            [ 1.  ,  3.  ,  2.  ,  0.  ]])
     """
 
+    _combines_first = True
+
     def __init__(
         self,
         transforms: str | Sequence[str] = DISPLACEMENTS,
@@ -280,7 +282,7 @@ class SeriesTangents(BaseTangents):
         setting = self._setting(X)
         for name in DISPLACEMENTS:
             chosen = amounts[:, [other == name for other in setting.names]]
-            check_reach(chosen, setting.signals.shape[-1], name)
+            check_reach(chosen, setting.signals.shape[-1], name, of_limit="the length")
         smooth = blurred(setting.signals, setting.blur)
         moved = smooth
         moving = np.array(setting.names)[amounts.any(axis=0)]

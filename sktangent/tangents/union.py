@@ -327,6 +327,11 @@ class TangentUnion(BaseTangents):
             for one in names_of(kind, name, X)
         ]
 
+    @property
+    def _combines_first(self) -> bool:
+        kinds = [kind for _, kind in self._kinds()[0]]
+        return all(getattr(kind, "_combines_first", hasattr(kind, "combine")) for kind in kinds)
+
     def _kinds(self) -> tuple[list[tuple[str, Callable]], np.ndarray]:
         """Return the kinds, fitted if they are, and what their tangents are multiplied by."""
         named = self.tangents_ if hasattr(self, "tangents_") else _named(self.tangents)

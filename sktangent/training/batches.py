@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -15,7 +15,10 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from sktangent._memory import described, memory_for
 from sktangent._randomness import generator_for
+from sktangent._speed.threads import map_ahead, map_beside
 from sktangent.projections import draw
+from sktangent.training.computed_rows import ComputedRows
+from sktangent.training.distributed import Ranks
 
 _FEWER_SAMPLES = (
     "Set device='cpu', lower sklearn.set_config(working_memory=...), so that tangents are computed "
@@ -25,56 +28,20 @@ _FEWER_SAMPLES = (
 _PROJECTED_AT_ONCE = 1024
 
 
-class ComputedRows:
-    """Arrays of which the rows are computed when a batch needs them.
-
-    In a dict of samples it stands for all the arrays that ``function`` returns.
-
-    Parameters
-    ----------
-    function : callable
-        Takes row numbers, an ndarray of int of shape (n,), and returns a dict of ndarrays with n
-        rows each. It may be called from another thread.
-    n_rows : int
-        Number of rows that there are.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sktangent.training.batches import ComputedRows, TensorBatches
-    >>> squares = ComputedRows(lambda rows: {"square": rows**2}, 4)
-    >>> batches = TensorBatches({"x": np.arange(4), "square": squares}, batch_size=2)
-    >>> [X["square"].tolist() for X, _ in batches]
-    [[0, 1], [4, 9]]
-    """
-
-    def __init__(self, function: Callable[[np.ndarray], dict], n_rows: int) -> None:
-        self.function = function
-        self.n_rows = n_rows
-
-    def __len__(self) -> int:
-        return self.n_rows
-
-    def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        return self.function(rows)
-
-    def subset(self, index: np.ndarray) -> ComputedRows:
-        """Return some of the rows, as rows that are computed when they are needed."""
-        return ComputedRows(lambda rows: self.function(index[rows]), len(index))
-
-
 class TensorBatches:
     """Iterate over the batches of samples that are held whole, as tensors.
 
     A drop-in for :class:`torch.utils.data.DataLoader` on in-memory data: the arrays are moved to
     the device once, and a batch is one indexing operation per array. It is a copy, so a module
-    that writes into its input leaves the arrays alone.
+    that writes into its input leaves the arrays alone. Arrays that would fill more than half of
+    what a GPU has free stay where they are, and batches go there through pinned memory, one ahead.
 
     Parameters
     ----------
     X : torch.Tensor, ndarray, or dict of these and of ComputedRows
         The samples, and what else goes with each of them; the first axis is that of the samples.
-        On a GPU, rows are computed in a thread, one batch ahead.
+        Rows are computed in a thread, one batch ahead, where that pays: for a GPU, and on a CPU
+        with several cores if it takes long.
     y : torch.Tensor or ndarray of shape (n_samples, ...), default=None
         The targets.
     batch_size : int, default=128
@@ -117,42 +84,79 @@ class TensorBatches:
     ) -> None:
         self.n_samples = _common_length(X, y)
         held, self._computed = _split_computed(X)
-        self.X = _hold(held, device)
-        self.y = _hold(y, device)
+        self._home = device if _fits(device, held, y) else "cpu"
+        self.X = _hold(held, self._home)
+        self.y = _hold(y, self._home)
+        self._batch_size, self._shuffle = batch_size, shuffle
         self.batch_size = min(batch_size, max(self.n_samples, 1))
         self.shuffle = shuffle and self.batch_size < self.n_samples
         self.generator = generator
         self.device = device
         self.n_projections = n_projections
+        self._ranks: Ranks | None = None
         if batch_size <= 0:
             raise ValueError(f"batch_size must be positive, got {batch_size}.")
+        n_whole, rest = divmod(self.n_samples, self.batch_size)
+        self.sizes = [self.batch_size] * n_whole + [rest] * (rest > 0)
 
     def __len__(self) -> int:
-        return -(-self.n_samples // self.batch_size)
+        return len(self.sizes)
+
+    def among(self, ranks: Ranks) -> TensorBatches:
+        """Return this rank's part of the batches that some processes go over together."""
+        batches = copy.copy(self)
+        batches._ranks = ranks
+        if ranks.have_own_parts:
+            batches.sizes = ranks.batch_sizes(self.n_samples, self._batch_size)
+            batches.shuffle = self._shuffle and len(batches.sizes) > 1
+        return batches
 
     def __iter__(self) -> Iterator[tuple]:
         windows = list(self._windows())
-        projected = self._project_held()
-        # on the CPU a thread takes from training the cores that it computes on
-        in_turn = torch.device(self.device).type == "cpu" or not self._computed
-        batches = (map if in_turn else _ahead)(partial(self._batch, projected), iter(windows))
-        if self.n_projections is None or not self._computed:
+        # where others have a part of the batches, what they combine is not combined here
+        held = self._project_held() if self._ranks is None else self.X
+        plans = ((window, self._plans(window)) for window in windows)
+        batches = self._map()(partial(self._batch, held), plans)
+        if self.n_projections is None or not (self._computed or self._ranks):
             yield from batches
         else:
-            yield from self._project_computed(batches, windows)
+            yield from self._project_batches(batches, windows, held)
+
+    def _map(self) -> Callable:
+        """Return what goes over the batches: ``map``, or one that works ahead where that pays."""
+        is_cpu = torch.device(self.device).type == "cpu"
+        if not is_cpu and (self._computed or self._home != self.device):
+            return map_ahead
+        return map_beside if any(part.takes_long for part in self._computed) else map
 
     def _windows(self) -> Iterator[slice | torch.Tensor]:
         if self.shuffle:
-            return iter(self._order().split(self.batch_size))
-        starts = range(0, self.n_samples, self.batch_size)
-        return (slice(start, start + self.batch_size) for start in starts)
+            return iter(self._order().split(self.sizes))
+        ends = itertools.accumulate(self.sizes)
+        return (slice(end - n, end) for end, n in zip(ends, self.sizes, strict=True))
 
-    def _batch(self, held, window: slice | torch.Tensor) -> tuple:
-        X, y = _take(held, window), _take(self.y, window)
-        if self._computed:
-            rows = np.arange(self.n_samples)[window if isinstance(window, slice) else window.cpu()]
-            for computed in self._computed:
-                X.update(_to_device(computed[rows], self.device))
+    def _part(self, window: slice | torch.Tensor) -> slice:
+        """Tell which part of a batch is to be trained on here."""
+        if self._ranks is None:
+            return slice(None)
+        n = window.stop - window.start if isinstance(window, slice) else len(window)
+        return self._ranks.part_of_batch(n)
+
+    def _plans(self, window: slice | torch.Tensor) -> list[Callable[[], dict]]:
+        """Draw what all rows of a batch need, and leave to do what is wanted here."""
+        if not self._computed:
+            return []
+        rows, part = _row_numbers(window), self._part(window)
+        return [computed.planned(rows, part) for computed in self._computed]
+
+    def _batch(self, held, planned: tuple[slice | torch.Tensor, list[Callable]]) -> tuple:
+        window, plans = planned
+        own = _of_window(window, self._part(window))
+        X, y = _take(held, own), _take(self.y, own)
+        if self._home != self.device:
+            X, y = _send(X, self.device), _send(y, self.device)
+        for compute in plans:
+            X.update(_send(compute(), self.device))
         return X, y
 
     def _project_held(self):
@@ -175,19 +179,20 @@ class TensorBatches:
             None if derivatives[0] is None else torch.cat(derivatives),
         )
 
-    def _project_computed(self, batches: Iterable[tuple], windows: list) -> Iterator[tuple]:
+    def _project_batches(self, batches: Iterable[tuple], windows: list, held) -> Iterator[tuple]:
         """Combine tangents batch by batch, with what is drawn for all samples at the first."""
         drawn = None
         for (X, y), window in zip(batches, windows, strict=True):
-            if "tangents" in X and "tangents" not in self.X:
+            if "tangents" in _names(X) and held is self.X:  # else they are combined already
                 drawn = drawn or draw(self.n_samples, *_tangents_of(X), self.n_projections)
-                X = _with_tangents(X, *drawn.of(window).combine(*_tangents_of(X)))
+                own = _of_window(window, self._part(window))
+                X = _with_tangents(X, *drawn.of(own).combine(*_tangents_of(X)))
             yield X, y
 
     def _order(self) -> torch.Tensor:
         generator = generator_for("cpu") if self.generator is None else self.generator
         order = torch.randperm(self.n_samples, generator=generator)
-        return order.to(self.device)
+        return order.to(self._home)
 
 
 def make_batches(
@@ -309,6 +314,27 @@ def _move(array: torch.Tensor, device) -> torch.Tensor:
     return array.to(device)
 
 
+def _fits(device: str | torch.device, *parts) -> bool:
+    """Tell whether a device has room for arrays, and as much again for what training needs."""
+    device = torch.device(device)
+    if device.type != "cuda":
+        return True
+    arrays = [as_tensor(array) for part in parts if part is not None for array in _arrays(part)]
+    n_bytes = sum(array[:1].nbytes if _repeats_one_row(array) else array.nbytes for array in arrays)
+    return 2 * n_bytes <= torch.cuda.mem_get_info(device)[0]
+
+
+def _send(part, device):
+    """Bring a batch to the device; to a GPU without waiting for it."""
+    return _map(lambda array: _send_array(as_tensor(array), torch.device(device)), part)
+
+
+def _send_array(array: torch.Tensor, device: torch.device) -> torch.Tensor:
+    if device.type != "cuda" or array.is_cuda or _repeats_one_row(array):
+        return _move(array, device)
+    return array.pin_memory().to(device, non_blocking=True)
+
+
 def _repeats_one_row(array: torch.Tensor) -> bool:
     return array.ndim > 0 and len(array) > 0 and array.stride(0) == 0
 
@@ -325,6 +351,20 @@ def _take_rows(array: torch.Tensor, window: slice | torch.Tensor) -> torch.Tenso
     return array[window].clone() if isinstance(window, slice) else array.index_select(0, window)
 
 
+def _row_numbers(window: slice | torch.Tensor) -> np.ndarray:
+    if isinstance(window, slice):
+        return np.arange(window.start, window.stop)
+    return window.cpu().numpy()
+
+
+def _of_window(window: slice | torch.Tensor, part: slice) -> slice | torch.Tensor:
+    if part.stop is None:
+        return window
+    if isinstance(window, slice):
+        return slice(window.start + part.start, window.start + part.stop)
+    return window[part]
+
+
 def _names(part) -> Iterable[str]:
     return part if isinstance(part, Mapping) else ()
 
@@ -336,16 +376,6 @@ def _tangents_of(X: Mapping) -> tuple[torch.Tensor, torch.Tensor | None]:
 def _with_tangents(X: Mapping, tangents: torch.Tensor, derivatives: torch.Tensor | None) -> dict:
     X = {**X, "tangents": tangents}
     return X if derivatives is None else {**X, "derivatives": derivatives}
-
-
-def _ahead(function: Callable, values: Iterator) -> Iterator:
-    """Do what ``map`` does, in a thread that works on a value while the one before it is used."""
-    with ThreadPoolExecutor(1) as thread:
-        pending = [thread.submit(function, value) for value in itertools.islice(values, 1)]
-        while pending:
-            result = pending.pop().result()
-            pending += [thread.submit(function, value) for value in itertools.islice(values, 1)]
-            yield result
 
 
 def _common_length(X, y) -> int:

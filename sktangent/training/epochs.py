@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Generator
 
 import skorch
 import torch
 from skorch.callbacks import Callback
 
+from sktangent.training.batches import TensorBatches
+from sktangent.training.distributed import current, take_over_buffers
 from sktangent.training.inputs import count_samples
 
 _LOSSES = ("loss", "data_loss", "penalty")
@@ -40,24 +44,50 @@ def run_epoch(net: skorch.NeuralNet, iterator, training: bool, prefix: str, step
     columns = [(name, f"{prefix}_{name}") for name in _LOSSES]
     size_name = f"{prefix}_batch_size"
     unread, n_batches = [], 0
-    for batch in iterator:
-        notify("on_batch_begin", batch=batch, training=training)
-        step = step_fn(batch, **fit_params)
-        losses = {column: step[name] for name, column in columns if name in step}
-        if is_followed:
-            for name, loss in losses.items():
-                net.history.record_batch(name, loss.item())
-        else:
-            row = net.history[-1]["batches"][-1]
-            unread += [(row, name, _scalar(loss)) for name, loss in losses.items()]
-        net.history.record_batch(size_name, count_samples(batch))
-        notify("on_batch_end", batch=batch, training=training, **step)
-        n_batches += 1
+    with contextlib.closing(_counted(iterator, training)) as batches:
+        for batch, n_samples in batches:
+            notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            losses = {column: step[name] for name, column in columns if name in step}
+            if is_followed:
+                for name, loss in losses.items():
+                    net.history.record_batch(name, loss.item())
+            else:
+                row = net.history[-1]["batches"][-1]
+                unread += [(row, name, _scalar(loss)) for name, loss in losses.items()]
+            net.history.record_batch(size_name, n_samples)
+            notify("on_batch_end", batch=batch, training=training, **step)
+            n_batches += 1
     net.history.record(f"{prefix}_batch_count", n_batches)
     if unread:
         values = torch.stack([loss for *_, loss in unread]).tolist()
         for (row, name, _), value in zip(unread, values, strict=True):
             row[name] = value
+    if training:
+        take_over_buffers([getattr(net, f"{name}_") for name in net._modules])
+
+
+def _counted(iterator, training: bool) -> Generator[tuple]:
+    """Go over batches and their numbers of samples.
+
+    Of processes that fit together each trains on its part of a batch. Where they share one, the
+    number is that of the whole.
+    """
+    ranks = current() if training else None
+    if ranks is not None and not isinstance(iterator, TensorBatches):
+        raise ValueError(
+            "accelerator shares out batches of arrays, and the training samples come from "
+            f"{type(iterator).__name__}: leave out iterator_train and its parameters but "
+            "batch_size and shuffle, and give arrays."
+        )
+    shared = iterator if ranks is None else iterator.among(ranks)
+    batches = iter(shared)
+    try:
+        for index, batch in enumerate(batches):
+            yield batch, count_samples(batch) if ranks is None else shared.sizes[index]
+    finally:  # though a step fails: threads may be working for it
+        if isinstance(batches, Generator):
+            batches.close()
 
 
 def _scalar(loss: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,12 @@ _SMALLEST_BLOCK, _BLOCKS = 64, 6
 
 
 def more_evident(
-    decays: list[float], sizes: list[int], point: Tensor, residuals: Tensor, jacobian: Tensor
+    decays: list[float],
+    sizes: list[int],
+    point: Tensor,
+    residuals: Tensor,
+    jacobian: Tensor,
+    caution: float = 1.0,
 ) -> list[float]:
     r"""Move the L2 weights towards those that explain the residuals best.
 
@@ -41,6 +46,10 @@ def more_evident(
         r at the point.
     jacobian : torch.Tensor of shape (n_residuals, n_parameters)
         J there.
+    caution : float, default=1.0
+        How many times what the evidence says the weights are to be. The count of what is determined
+        takes residuals for linear in the parameters, so that it hides some of the noise where they
+        were bent to it.
 
     Returns
     -------
@@ -74,7 +83,7 @@ def more_evident(
         decays, determined.split(sizes), point.split(sizes), strict=True
     ):
         square = max(theta.square().sum().item(), torch.finfo(point.dtype).tiny)
-        wanted = variance * gamma.sum().item() / square
+        wanted = caution * variance * gamma.sum().item() / square
         found.append(min(max(wanted, decay / _LARGEST_CHANGE), decay * _LARGEST_CHANGE))
     return found
 

@@ -6,6 +6,11 @@ import skorch
 from skorch.callbacks import Callback, EpochTimer, PassthroughScoring, PrintLog
 from skorch.history import History
 
+from sktangent.training.distributed import sum_over_ranks
+
+# what skorch found by the name print, in whose place others have put their own since, as Ray does
+_PRINT = PrintLog().sink
+
 
 class EpochHistory(History):
     """A :class:`skorch.history.History` that does not copy itself to find its last row.
@@ -57,7 +62,10 @@ class MeanLoss(PassthroughScoring):
         rows = [row for row in net.history[-1]["batches"] if self.name in row]
         if not rows:
             return
-        mean = sum(row[size] * row[self.name] for row in rows) / sum(row[size] for row in rows)
+        total, n_samples = sum_over_ranks(
+            sum(row[size] * row[self.name] for row in rows), sum(row[size] for row in rows)
+        )
+        mean = total / n_samples
         net.history.record(self.name, mean)
         if self.lower_is_better is not None:
             net.history.record(f"{self.name}_best", self._is_best(mean, net.history))
@@ -75,7 +83,7 @@ class QuietLog(PrintLog):
 
     def on_epoch_end(self, net: skorch.NeuralNet, **kwargs) -> None:
         """Print the epoch's row, or hand it to ``sink``."""
-        if net.verbose or self.sink is not print:
+        if net.verbose or self.sink is not _PRINT:
             super().on_epoch_end(net, **kwargs)
 
 

@@ -73,6 +73,7 @@ def test_a_regressor_warns_once_a_fit(params, name, how, X, target):
         (warning,) = messages(lambda: model.fit(X, target, **given))
         assert f"({name})" in str(warning.message)
         assert "smooth activation, 'gelu', 'silu' or 'tanh'" in str(warning.message)
+        assert warning.filename == __file__
         assert warning.category is UserWarning
         assert warning.filename == __file__
 

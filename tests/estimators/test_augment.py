@@ -11,10 +11,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 
 from sktangent import TangentPropClassifier, TangentPropRegressor
+from sktangent.estimators.input_map import InputMap
 from sktangent.estimators.moved_rows import MovedRows, largest_amounts
 from sktangent.estimators.tangent_rows import NetworkUnits
 from sktangent.preprocessing import GaussianBlur
 from sktangent.tangents import FeatureTangents, ImageTangents, TangentUnion
+from sktangent.training.batches import TensorBatches
 
 
 class Recording(BaseEstimator):
@@ -228,7 +230,7 @@ def test_moves_come_before_the_preprocessor(X, labels):
         with_tangents=True,
         n_projections=None,
         seed=0,
-    )(np.arange(60))
+    ).computed(slice(None))[np.arange(60)]
     moved = scaler.inverse_transform(rows["x"])
     np.testing.assert_allclose(moved[:, 1:], 10 * X[:, 1:])
     assert 0.5 < np.abs(moved[:, 0] - 10 * X[:, 0]).max() <= 1
@@ -359,3 +361,37 @@ def test_what_does_not_go_with_moves_is_named(X, labels, target):
     with pytest.raises(ValueError, match="leave out .*iterator_train__num_workers"):
         classifier(FeatureTangents(), iterator_train__num_workers=0).fit(X, labels)
     classifier(FeatureTangents(), iterator_train__batch_size=10).fit(X, labels)
+
+
+def test_a_helper_changes_nothing_but_the_time():
+    images = np.random.default_rng(0).random((90, 36), dtype=np.float32)
+
+    def epochs(takes_long):
+        rows = MovedRows(
+            images,
+            images,
+            ImageTangents((6, 6)),
+            np.ones(6),
+            NetworkUnits(InputMap(None, images.dtype), np.ones(1)),
+            with_tangents=True,
+            n_projections=2,
+            seed=0,
+        ).computed(np.arange(80))
+        rows.takes_long = takes_long
+        batches = TensorBatches({"x": rows}, batch_size=7)
+        return [
+            {name: torch.cat([X[name] for X, _ in batches]) for name in ("x", "tangents")}
+            for _ in range(2)
+        ]
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        in_turn, helped, again = epochs(False), epochs(True), epochs(True)
+    finally:
+        torch.set_num_threads(before)
+    for one, other, same in zip(in_turn, helped, again, strict=True):
+        for name, part in one.items():
+            np.testing.assert_allclose(other[name], part, rtol=1e-5, atol=1e-6)
+            np.testing.assert_array_equal(other[name], same[name])
+    assert not np.allclose(helped[0]["x"], helped[1]["x"])

@@ -424,6 +424,27 @@ def test_one_value_and_all_gradients_make_the_function(X, y, D):
     assert np.abs(model.predict(X) - y).max() < 0.01 * np.ptp(y)
 
 
+@pytest.mark.parametrize("in_fit", [False, True])
+def test_a_callable_brings_derivatives_where_values_are_unknown(in_fit, X, y, D):
+    gaps = np.where(X[:, 0] > 0, np.nan, y)
+    expected = quick().fit(X, gaps, tangents=FeatureTangents()(X), derivatives=D)
+
+    def tangents(X):
+        return FeatureTangents()(X), slopes(X)[:, :, 0]
+
+    found = quick(None if in_fit else tangents)
+    found.fit(X, gaps, tangents=tangents if in_fit else None)
+    np.testing.assert_array_equal(found.predict(X), expected.predict(X))
+
+
+def test_a_callable_without_derivatives_leaves_no_value_unknown(X, y):
+    gaps = np.where(X[:, 0] > 0, np.nan, y)
+    with pytest.raises(ValueError, match="y contains NaN.*there are no derivatives"):
+        quick(FeatureTangents()).fit(X, gaps)
+    with pytest.raises(ValueError, match="y contains NaN"):
+        quick().fit(X, gaps, tangents=FeatureTangents()(X))
+
+
 def test_unknown_values_do_not_move_the_scale(X, y, D):
     gaps = y.copy()
     gaps[30:] = np.nan

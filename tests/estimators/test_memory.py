@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 
 from sktangent import TangentPropClassifier, TangentPropRegressor
-from sktangent.training.batches import _ahead
+from sktangent._speed.threads import map_ahead
 from sktangent.training.levenberg_marquardt import LevenbergMarquardt
 
 N_SAMPLES, N_FEATURES = 1500, 400  # of which more than one part is made
@@ -184,10 +184,10 @@ def test_a_memory_map_larger_than_the_budget(on_disk, y, params):
 
 
 def test_working_ahead_changes_nothing_but_the_time():
-    assert list(_ahead(str, iter(range(5)))) == list("01234")
-    assert list(_ahead(str, iter([]))) == []
+    assert list(map_ahead(str, iter(range(5)))) == list("01234")
+    assert list(map_ahead(str, iter([]))) == []
     with pytest.raises(ZeroDivisionError):
-        list(_ahead(lambda n: 1 / n, iter([1, 0])))
+        list(map_ahead(lambda n: 1 / n, iter([1, 0])))
 
 
 def test_tangents_that_are_kept_are_not_held_twice(X, y):

@@ -165,7 +165,8 @@ def through_joblib(model, tmp_path):
     ids=["deepcopy", "pickle", "joblib"],
 )
 def test_copies_predict_and_go_on_alike(estimator, copied, X, three_labels, tmp_path):
-    model = quick(estimator, FeatureTangents(), early_stopping=True, batch_size=20)
+    params = {"early_stopping": True, "batch_size": 20, "warm_start": True}
+    model = quick(estimator, FeatureTangents(), **params)
     other = copied(model.fit(X, three_labels), tmp_path)
     np.testing.assert_array_equal(predictions(model, X), predictions(other, X))
     assert other.loss_curve_ == model.loss_curve_

@@ -221,7 +221,11 @@ def test_smallest_images(shape):
         ([[0.0] * 6, [0.0]], ValueError, "one array"),
         ([[12.0, 0, 0, 0, 0, 0]] * 2, ValueError, "'translation_x' must be below 12.*got 12"),
         ([[0, -10.0, 0, 0, 0, 0]] * 2, ValueError, "'translation_y' must be below 10.*got 10"),
-        ([[0, 0, 36.0, 0, 0, 0]] * 2, ValueError, "'rotation' must be below 34.5"),
+        (
+            [[0, 0, 36.0, 0, 0, 0]] * 2,
+            ValueError,
+            "'rotation' must be below 34.5.*whole turn, got 36",
+        ),
         ([[0, 0, 0, -13.0, 0, 0]] * 2, ValueError, "'scaling' must be below 12"),
     ],
 )

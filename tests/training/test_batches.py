@@ -6,8 +6,10 @@ import torch
 from skorch.dataset import Dataset
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
+import sktangent.training.batches
 from sktangent._randomness import seeded
-from sktangent.training.batches import ComputedRows, TensorBatches, make_batches
+from sktangent.training.batches import TensorBatches, make_batches
+from sktangent.training.computed_rows import ComputedRows
 
 X = np.arange(22.0, dtype=np.float32).reshape(11, 2)
 Y = np.arange(11)
@@ -28,6 +30,14 @@ def test_batches_are_those_of_a_data_loader(samples, batch_size):
     assert len(ours) == len(theirs)
     for batch, expected in zip(ours, theirs, strict=True):
         torch.testing.assert_close(batch, tuple(expected))
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_rows_are_computed_for_a_batch_of_one_as_for_any(shuffle):
+    computed = ComputedRows(lambda rows: {"x": X[rows]}, 11)
+    batches = TensorBatches({"x": computed}, Y, batch_size=5, shuffle=shuffle)
+    for samples, y in batches:
+        torch.testing.assert_close(samples["x"], torch.as_tensor(X[y.numpy()]))
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
@@ -169,3 +179,15 @@ def test_projecting_reads_any_order():
         with seeded(0, torch.device("cpu")):
             passes.append(list(TensorBatches({"x": X, "tangents": given}, Y, 4, n_projections=2)))
     torch.testing.assert_close(*passes)
+
+
+@pytest.mark.parametrize("there_is_room", [False, True])
+def test_arrays_that_do_not_fit_go_to_the_device_batch_by_batch(monkeypatch, there_is_room):
+    monkeypatch.setattr(sktangent.training.batches, "_fits", lambda *parts: there_is_room)
+    computed = ComputedRows(lambda rows: {"tangents": TANGENTS[rows]}, 11)
+    samples = {"x": X, "rows": computed}
+    batches = TensorBatches(samples, Y, 4, shuffle=not there_is_room, device="meta")
+    home = "meta" if there_is_room else "cpu"
+    assert [batches.X["x"].device.type, batches.y.device.type] == [home, home]
+    for samples, y in batches:
+        assert {part.device.type for part in (*samples.values(), y)} == {"meta"}

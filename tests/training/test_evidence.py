@@ -35,6 +35,12 @@ def test_it_changes_tenfold_at_most():
     assert more_evident([1.0], [3], torch.ones(3).double(), much, jacobian) == [10.0]
 
 
+def test_caution_is_a_factor():
+    jacobian, residuals = torch.eye(3).double(), 0.7 * torch.ones(3).double()
+    given = [0.5], [3], torch.ones(3).double(), residuals, jacobian
+    np.testing.assert_allclose(more_evident(*given, 4.0), 4 * np.array(more_evident(*given)))
+
+
 @pytest.mark.parametrize("n", [1, 63, 64, 65, 500])
 def test_the_lower_triangle_of_a_product(n):
     matrix = torch.randn(7, n).double()

@@ -1,6 +1,10 @@
+import builtins
+
 import pytest
+import torch
 from skorch.history import History
 
+from sktangent.net import TangentPropNet
 from sktangent.training.history import EpochHistory
 
 
@@ -62,3 +66,10 @@ def test_to_file_and_back(tmp_path):
     history.to_file(tmp_path / "history.json")
     loaded = EpochHistory.from_file(tmp_path / "history.json")
     assert loaded == history
+
+
+def test_nothing_is_printed_where_another_print_has_taken_the_place(monkeypatch, capsys):
+    monkeypatch.setattr(builtins, "print", lambda *args: None)
+    net = TangentPropNet(torch.nn.Linear(1, 1), max_epochs=1, train_split=None, verbose=0)
+    net.fit(torch.zeros(2, 1), torch.zeros(2, 1))
+    assert capsys.readouterr().out == ""

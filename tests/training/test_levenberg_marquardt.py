@@ -232,7 +232,7 @@ def test_copies_go_on_alike(copied, data):
 
 
 def test_many_samples_go_in_batches(monkeypatch):
-    monkeypatch.setattr(schedule, "_LM_WORK", 1e7)
+    monkeypatch.setattr(schedule, "_LM_WORK_AT_ONCE", 1e7)
     X = np.random.default_rng(0).uniform(-1, 1, size=(1000, 2))
     model = TangentPropRegressor(random_state=0, hidden_layer_sizes=(20,))
     model.fit(X, waves(X), derivatives=slopes(X))

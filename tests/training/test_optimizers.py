@@ -250,6 +250,35 @@ def test_when_which_is_chosen(n_samples, params, fit_params, chosen):
     assert type(model.net_.optimizer_) is chosen
 
 
+@pytest.mark.parametrize(
+    ("shape", "n_outputs", "known", "sizes"),
+    [
+        ((30, 2), 1, True, [100]),
+        ((30, 3), 1, True, [12, 12]),
+        ((30, 12), 1, True, [12, 12]),
+        ((1251, 3), 1, True, [20, 20]),
+        ((30, 13), 1, True, [30]),
+        ((30, 31), 1, True, [100]),
+        ((30, 5), 2, True, [100]),
+        ((30, 5), 1, False, [100]),
+    ],
+)
+def test_which_network_is_chosen(shape, n_outputs, known, sizes):
+    X = np.random.default_rng(0).normal(size=shape)
+    Y = np.tile(X[:, :1], n_outputs)
+    model = TangentPropRegressor(random_state=0, callbacks=[StopAtOnce()])
+    model.fit(X, Y.squeeze(), derivatives=np.ones((*shape, n_outputs)) if known else None)
+    assert [layer.out_features for layer in list(model.module_)[:-1:2]] == sizes
+
+
+def test_the_network_of_the_first_fit_stays():
+    X = np.random.default_rng(0).normal(size=(30, 5))
+    model = TangentPropRegressor(random_state=0, warm_start=True, optimizer="lm", max_epochs=1)
+    model.fit(X, X[:, 0])
+    model.fit(X, X[:, 0], derivatives=np.ones((30, 5)))
+    assert model.module_[0].out_features == 100
+
+
 def test_none_is_chosen_for_classifiers_nor_with_early_stopping(X, labels):
     free = {"optimizer": "auto", "max_epochs": "auto", "callbacks": [StopAtOnce()]}
     model = quick(TangentPropClassifier, FeatureTangents(), **free).fit(X[:10], labels[:10])
