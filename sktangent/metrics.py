@@ -10,7 +10,7 @@ from sklearn.base import is_classifier
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
-from sktangent._checks import check_samples
+from sktangent._checks import check_samples, validating
 from sktangent._outputs import STEP, changes, is_exact, outputs_of, tangents_at, windows
 
 _MOST_DIRECTIONS = 64
@@ -93,9 +93,10 @@ def local_invariance_error(
     check_is_fitted(estimator)
     samples = check_samples(X, estimator)
     V = tangents_at(tangents, X, samples)
-    weight = _check_sample_weight(
-        sample_weight, samples, dtype=np.float64, ensure_non_negative=True
-    )
+    with validating(sample_weight, "sample_weight"):
+        weight = _check_sample_weight(
+            sample_weight, samples, dtype=np.float64, ensure_non_negative=True
+        )
     if not weight.any():
         raise ValueError("sample_weight is zero for every sample.")
     find = _exact_changes if is_exact(estimator) else _differences

@@ -139,7 +139,8 @@ random_state : int, RandomState instance or None, default=None
     left alone. What can draw from torch's global generators only (a user's constructor, dropout and
     every ``forward`` that is not torch's) finds the fit's numbers there while it runs: such steps
     of parallel fits take turns, on a GPU too, and another thread that draws meanwhile disturbs
-    them. None draws a seed from numpy's, as scikit-learn does.
+    them. A network that draws when it predicts draws the same in every call. None draws a seed from
+    numpy's, as scikit-learn does.
 device : str, default="cpu"
     "cpu", "cuda", "cuda:1", "mps", or "auto" for the first of cuda, mps and cpu that is there.
 dtype : {{"float32", "float64"}} or numpy dtype, default=None

@@ -54,8 +54,8 @@ def keep_or_compute(
     chunks = _chunks(train, len(rows), max(1, int(chunk // max(1, X[0].nbytes))))
     first = find(next(chunks))
     V = first["tangents"]
-    # a view takes no memory
-    if repeats_one_row(V) or (isinstance(train, slice) and find.is_view(V)):
+    # a view takes no memory; a single row looks like one
+    if (repeats_one_row(V) and len(V) > 1) or (isinstance(train, slice) and find.is_view(V)):
         return find(train)
     if sum(part.nbytes for part in first.values()) * len(rows) / len(V) > budget:
         return {"tangents": ComputedRows(lambda index: find(rows[index]), len(rows))}

@@ -1,3 +1,4 @@
+import multiprocessing
 import random
 import threading
 import time
@@ -14,6 +15,7 @@ from torch import nn
 from sktangent import TangentPropClassifier, TangentPropRegressor
 from sktangent.modules import MLP
 from sktangent.tangents import FeatureTangents
+from tests.estimators.fits import fit_with_dropout
 
 BOTH = pytest.mark.parametrize("estimator", [TangentPropClassifier, TangentPropRegressor])
 
@@ -198,6 +200,52 @@ def test_bagging_in_threads_is_bagging_in_turn(ensemble, estimator, params, X, t
             ensembles.append(bagging.fit(X, three_labels))
     for one, other in zip(*(each.estimators_ for each in ensembles), strict=True):
         np.testing.assert_array_equal(predictions(one, X), predictions(other, X))
+
+
+def test_eight_threads_predict_from_one_model_while_a_ninth_fits_another(X, target):
+    model = noisy(TangentPropRegressor, module=OwnNoise, early_stopping=False).fit(X, target)
+    expected, alone = model.predict(X), noisy(TangentPropRegressor).fit(X, target).predict(X)
+    before, fitting = global_states(), threading.Event()
+
+    def predict():
+        fitting.wait()
+        return [model.predict(X) for _ in range(20)]
+
+    def fit():
+        fitting.set()
+        return [noisy(TangentPropRegressor).fit(X, target).predict(X) for _ in range(3)]
+
+    with ThreadPoolExecutor(9) as pool:
+        predicting, ninth = [pool.submit(predict) for _ in range(8)], pool.submit(fit)
+    for found in (found for thread in predicting for found in thread.result()):
+        np.testing.assert_array_equal(found, expected)
+    for found in ninth.result():
+        np.testing.assert_array_equal(found, alone)
+    assert global_states() == before
+
+
+def test_a_network_that_draws_when_it_predicts_leaves_global_states_alone(X, target):
+    model = noisy(TangentPropRegressor, module=OwnNoise).fit(X, target)
+    before = global_states()
+    first = model.predict(X), model.jacobian(X), model.directional_derivative(X)
+    assert global_states() == before
+    torch.manual_seed(5)
+    second = model.predict(X), model.jacobian(X), model.directional_derivative(X)
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_any_start_method_fits_what_this_process_does(method, X, target):
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        found = pool.apply(fit_with_dropout, (X, target))
+    np.testing.assert_array_equal(found, fit_with_dropout(X, target))
+
+
+def test_joblibs_processes_fit_what_this_process_does(X, target):
+    found = joblib.Parallel(n_jobs=2)(joblib.delayed(fit_with_dropout)(X, target) for _ in range(2))
+    for one in found:
+        np.testing.assert_array_equal(one, fit_with_dropout(X, target))
 
 
 def test_initial_parameters_have_torchs_distribution(X, target, seeded):
