@@ -6,7 +6,7 @@ from sklearn.base import _fit_context
 
 from sktangent.estimators.classifier import TangentPropClassifier
 from sktangent.estimators.descriptions import ATTRIBUTES, SEARCH_DESCRIPTION, SEARCH_FORMULA
-from sktangent.estimators.search import SEARCH_CONSTRAINTS, PenaltyWeightSearch
+from sktangent.estimators.search import PenaltyWeightSearch, search_constraints
 
 
 class TangentPropClassifierCV(PenaltyWeightSearch, TangentPropClassifier):  # noqa: D101, it is put together
@@ -41,7 +41,7 @@ class TangentPropClassifierCV(PenaltyWeightSearch, TangentPropClassifier):  # no
     )
 
     _plain = TangentPropClassifier
-    _parameter_constraints = {**TangentPropClassifier._parameter_constraints, **SEARCH_CONSTRAINTS}
+    _parameter_constraints = search_constraints(TangentPropClassifier)
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, sample_weight=None, tangents=None, derivatives=None, groups=None):

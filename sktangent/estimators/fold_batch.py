@@ -124,7 +124,7 @@ def fit_stacked(
     trained: dict[tuple[int, int], Trained] = {}
     for group in _groups(pending):
         stacks = [_fold_data(pending[fold], chains[fold]) for fold in group]
-        course = _course(pending[group[0]], chains[group[0]])
+        course = _course([pending[fold] for fold in group], chains[group[0]])
         for some in _pieces(len(candidates), course, stacks):
             found = train_stacked(stacks, strengths[some.start : some.stop], course)
             trained |= {(group[f], some[c]): one for (f, c), one in found.items()}
@@ -220,7 +220,8 @@ def _fold_data(pending: Pending, chain: Chain) -> FoldData:
     )
 
 
-def _course(pending: Pending, chain: Chain) -> Course:
+def _course(folds: list[Pending], chain: Chain) -> Course:
+    pending = folds[0]
     (group,) = pending.net.optimizer_.param_groups
     names = ("lr", "betas", "eps", "weight_decay", "fused")
     stopping = dict(pending.net.callbacks_)["stopping"]
@@ -228,7 +229,7 @@ def _course(pending: Pending, chain: Chain) -> Course:
         pending.net.criterion_.loss,
         chain.activations,
         {name: group[name] for name in names},
-        pending.schedule.batch_size,
+        max(each.schedule.batch_size for each in folds),  # where they differ, it is all samples
         pending.schedule.epochs,
         stopping.patience,
         stopping.tol,

@@ -6,7 +6,7 @@ from sklearn.base import _fit_context
 
 from sktangent.estimators.descriptions import ATTRIBUTES, SEARCH_DESCRIPTION, SEARCH_FORMULA
 from sktangent.estimators.regressor import TangentPropRegressor
-from sktangent.estimators.search import SEARCH_CONSTRAINTS, PenaltyWeightSearch
+from sktangent.estimators.search import PenaltyWeightSearch, search_constraints
 
 
 class TangentPropRegressorCV(PenaltyWeightSearch, TangentPropRegressor):  # noqa: D101, it is put together
@@ -38,7 +38,7 @@ class TangentPropRegressorCV(PenaltyWeightSearch, TangentPropRegressor):  # noqa
     )
 
     _plain = TangentPropRegressor
-    _parameter_constraints = {**TangentPropRegressor._parameter_constraints, **SEARCH_CONSTRAINTS}
+    _parameter_constraints = search_constraints(TangentPropRegressor)
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(

@@ -18,7 +18,6 @@ from sktangent._checks import check_nonnegative
 from sktangent.estimators.fold_batch import fit_folds
 from sktangent.estimators.fold_fits import Data, Outcome, Scoring
 from sktangent.estimators.kinds import search_kinds
-from sktangent.estimators.parameters import CONSTRAINTS
 from sktangent.estimators.waiting import waiting_fit
 from sktangent.estimators.weight_grid import (
     by_kind,
@@ -39,10 +38,20 @@ _OWN_CONSTRAINTS: dict = {
     "n_jobs": [Integral, None],
     "augments": ["array-like", None],
 }
-SEARCH_CONSTRAINTS: dict = {
-    **{name: allowed for name, allowed in CONSTRAINTS.items() if name != "penalty_weight"},
-    **_OWN_CONSTRAINTS,
-}
+
+
+def search_constraints(plain: type) -> dict:
+    """Tell what the parameters may be of an estimator that chooses the weight of a plain one."""
+    theirs = {k: v for k, v in plain._parameter_constraints.items() if k != "penalty_weight"}
+    return {**theirs, **_OWN_CONSTRAINTS}
+
+
+class _Chosen:
+    """Stands for the weight where one of a fitted plain estimator is asked for."""
+
+    def __get__(self, estimator, owner=None) -> float:
+        chosen = getattr(estimator, "penalty_weight_", 1.0)
+        return 1.0 if isinstance(chosen, dict) else chosen
 
 
 class PenaltyWeightSearch:
@@ -53,6 +62,7 @@ class PenaltyWeightSearch:
     """
 
     _plain: type
+    penalty_weight = _Chosen()
 
     def __init_subclass__(cls) -> None:
         """Let the constructor name all that it takes, the parameters of the plain one too."""
@@ -227,7 +237,8 @@ class PenaltyWeightSearch:
             vars(best).update(before)
         best.fit(data.X, data.y, **data.metadata)
         for name in before:
-            delattr(self, name)
+            if name.endswith("_") and not name.startswith("_"):
+                delattr(self, name)
         plain_params = best.get_params(deep=False)
         vars(self).update({k: v for k, v in vars(best).items() if k not in plain_params})
         kinds = {k.split("__")[-1]: v for k, v in chosen.items() if k.startswith("tangents__")}

@@ -83,8 +83,8 @@ def find_grid(n_weights: int, scale: float) -> np.ndarray:
     Examples
     --------
     >>> from sktangent.estimators.weight_grid import find_grid
-    >>> find_grid(5, 0.1).round(5)
-    array([0.     , 0.0001 , 0.00215, 0.04642, 1.     ])
+    >>> find_grid(5, 0.1).round(4).tolist()
+    [0.0, 0.0001, 0.0022, 0.0464, 1.0]
     """
     if not scale > 0:
         return np.zeros(1)
