@@ -120,7 +120,7 @@ def fit_stacked(
         return None
     if not _go_the_same_way(plain, candidates, parts[0][0], pending[0]):
         return None
-    strengths = _strengths(candidates, ready[0])
+    strengths = _strengths(candidates, ready[0], parts[0][0].X[:1])
     trained: dict[tuple[int, int], Trained] = {}
     for group in _groups(pending):
         stacks = [_fold_data(pending[fold], chains[fold]) for fold in group]
@@ -151,13 +151,13 @@ def _common(candidates: list[dict]) -> dict:
     return {"penalty_weight": float(is_any), **dict.fromkeys(names, 1.0)}
 
 
-def _strengths(candidates: list[dict], ready) -> torch.Tensor:
+def _strengths(candidates: list[dict], ready, sample) -> torch.Tensor:
     """Tell by what each candidate multiplies the squared differences along each tangent."""
     x = ready.pending_.rows(np.arange(1))
     n_tangents = x["tangents"].shape[1] if "tangents" in x else 0
     weights = np.array([np.full(n_tangents, one["penalty_weight"]) for one in candidates])
     if any(name.startswith(_KIND) for name in candidates[0]):
-        kinds = [name.split("__")[0] for name in ready.tangents_.tangent_names(ready.example_)]
+        kinds = [name.split("__")[0] for name in ready.tangents_.tangent_names(sample)]
         for row, one in zip(weights, candidates, strict=True):
             row *= [one.get(f"{_KIND}{kind}", 1.0) for kind in kinds]
     return torch.tensor(weights).to(ready.pending_.net.device, as_tensor(x["x"]).dtype)
