@@ -173,6 +173,63 @@ callbacks : list, default=None
 """
 
 
+SEARCH_FORMULA = r"""
+    Each weight is cross-validated, and the network is fitted again on all samples with the one that
+    ``rule`` chooses. Small networks of all weights and folds train side by side, as one batch of
+    matrix products; each ends as it would alone, to rounding.
+
+    With :math:`s_{ck}` the score of weight c on fold k of K, and b the weight of the best mean, the
+    weights within one standard error of the best are
+
+    .. math:: \bar d_c \le \sqrt{\frac{1}{K (K - 1)} \sum_k (d_{ck} - \bar d_c)^2}, \qquad
+              d_{ck} = s_{bk} - s_{ck} ,
+
+    and of these the most invariant one is chosen
+    (:func:`~sktangent.model_selection.one_standard_error`, after Breiman et al., *Classification
+    and Regression Trees*, 1984, section 3.4.3).
+"""
+
+SEARCH_DESCRIPTION = """
+    tangents : callable, default=None
+        As of :class:`{plain}`.
+    penalty_weights : int, array-like of float or dict, default=10
+        The weights to try. An int: zero, and so many less one log-spaced from 1e-3 to 10 times the
+        weight at which the penalty of a fit without it costs as much as an output of zero
+        everywhere. A dict, for a :class:`~sktangent.tangents.TangentUnion`, has for some of its
+        kinds an int or weights; ``penalty_weight`` is then 1 and the weights of the union are
+        searched, one kind after another, each raised above its smallest weight only if the folds
+        tell the difference.
+    cv : int, splitter or iterable, default=None
+        The folds, as in :class:`~sklearn.model_selection.GridSearchCV`; None: five.
+    rule : {{"one_standard_error", "best"}} or callable, default="one_standard_error"
+        How to choose. "best": the best mean score. A callable takes ``cv_results_`` and returns the
+        index of its choice.
+    scoring : str or callable, default=None
+        What to compare by, greater is better. None: ``score``.
+    n_jobs : int, default=None
+        Processes, as in scikit-learn, for fits that cannot train side by side or are no faster so.
+    augments : list, default=None
+        Values of ``augment`` to try with each weight. None: ``augment`` as it is.
+    **kwargs : dict
+        All other parameters of :class:`{plain}`.
+
+    Attributes
+    ----------
+    penalty_weight_ : float or dict of str to float
+        The weight that was chosen; with weights by kind, one of each kind.
+    augment_ : float or dict
+        The value that was chosen, if there are ``augments``.
+    penalty_weights_ : ndarray or dict of str to ndarray
+        The weights that were tried.
+    cv_results_ : dict of str to ndarray
+        As of scikit-learn's searches: ``score``, and beside it ``invariance``, minus the
+        :func:`~sktangent.metrics.local_invariance_error` on the fold, where no derivatives but zero
+        are wanted.
+    best_index_ : int
+        The row of the chosen one.
+"""
+
+
 def describe(own: str, criterion: str, auto: str, sizes: str) -> str:
     """Write out the description of the shared parameters around an estimator's own ones."""
     text = DESCRIPTION.strip().format(

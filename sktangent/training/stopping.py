@@ -17,6 +17,10 @@ class StopTraining(KeyboardInterrupt):
     """A callback ended training: told apart from the user, who does it with Ctrl-C."""
 
 
+class TrainingDiverged(ValueError):
+    """The loss, or a parameter, is infinite or not a number."""
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Let callbacks end training quietly, and say so when the user does.
@@ -54,9 +58,10 @@ class Stopping(Callback):
 
     Raises
     ------
+    TrainingDiverged
+        If the training loss, or in the end a parameter, is infinite or not a number.
     ValueError
-        During training, if the training loss, or in the end a parameter, is infinite or not a
-        number, if there are no batches, or if the loss to watch is not recorded.
+        During training, if there are no batches, or if the loss to watch is not recorded.
 
     Examples
     --------
@@ -91,7 +96,7 @@ class Stopping(Callback):
         if row.get("train_batch_count") == 0:
             raise ValueError("The iterator over the training samples yielded no batch.")
         if not math.isfinite(row.get("train_loss", 0)):
-            raise ValueError(_diverged(net, f"the loss is {row['train_loss']}"))
+            raise TrainingDiverged(_diverged(net, f"the loss is {row['train_loss']}"))
         if self.monitor not in row:
             raise ValueError(f"monitor={self.monitor!r} is not recorded; there are {sorted(row)}.")
         loss = row[self.monitor]
@@ -111,7 +116,7 @@ class Stopping(Callback):
             net.module_.load_state_dict(self.best_state_)
             self.best_state_ = None
         if not all(torch.isfinite(parameter).all() for parameter in net.module_.parameters()):
-            raise ValueError(_diverged(net, "parameters are no longer finite"))
+            raise TrainingDiverged(_diverged(net, "parameters are no longer finite"))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,50 @@
+"""The classifier that chooses its penalty weight."""
+
+from __future__ import annotations
+
+from sklearn.base import _fit_context
+
+from sktangent.estimators.classifier import TangentPropClassifier
+from sktangent.estimators.descriptions import ATTRIBUTES, SEARCH_DESCRIPTION, SEARCH_FORMULA
+from sktangent.estimators.search import PenaltyWeightSearch, search_constraints
+
+
+class TangentPropClassifierCV(PenaltyWeightSearch, TangentPropClassifier):  # noqa: D101, it is put together
+    __doc__ = (
+        """TangentPropClassifier that chooses its penalty weight by cross-validation.
+"""
+        + SEARCH_FORMULA
+        + """
+    Parameters
+    ----------
+    """
+        + SEARCH_DESCRIPTION.format(plain="~sktangent.TangentPropClassifier").strip()
+        + """
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    """
+        + ATTRIBUTES.strip()
+        + """
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sktangent import TangentPropClassifierCV
+    >>> from sktangent.tangents import FeatureTangents
+    >>> X = np.random.default_rng(0).normal(size=(60, 4))
+    >>> y = np.where(X[:, 0] > 0, "right", "left")
+    >>> model = TangentPropClassifierCV(  # the last three must not matter
+    ...     FeatureTangents([1, 2, 3]), [0, 1, 10], cv=3, max_epochs=30, random_state=0)
+    >>> model.fit(X, y).penalty_weight_
+    10.0
+    """
+    )
+
+    _plain = TangentPropClassifier
+    _parameter_constraints = search_constraints(TangentPropClassifier)
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, sample_weight=None, tangents=None, derivatives=None, groups=None):
+        """X."""
+        metadata = {"sample_weight": sample_weight, "tangents": tangents}
+        return self._search(X, y, groups, **metadata, derivatives=derivatives)

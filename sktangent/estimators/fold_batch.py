@@ -1,0 +1,267 @@
+"""The fits of a search as batches of networks that train side by side."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from sklearn import get_config
+from torch import nn
+
+from sktangent._speed import are_shortcuts_on
+from sktangent._speed.chains import Chain, chain_of
+from sktangent._speed.stacked import Course, Trained, train_stacked
+from sktangent._speed.stacked_batches import FoldData
+from sktangent.estimators.fold_fits import Data, Outcome, Scoring, fit_apart
+from sktangent.estimators.moved_rows import moves_samples
+from sktangent.estimators.waiting import Pending, waiting_fit
+from sktangent.training.batches import as_tensor
+from sktangent.training.computed_rows import ComputedRows
+
+# parameters with which every fit goes its own way
+_OWN_WAY = ("module", "callbacks", "n_projections", "autocast", "accelerator")
+_LOSSES = (nn.MSELoss, nn.CrossEntropyLoss, nn.BCEWithLogitsLoss)
+_KIND = "tangents__weights__"
+# multiplications of the largest product of one network in a step, tangents included
+_LARGE_PRODUCT = 1e7
+# numbers that are held of each output of a layer (values, gradients), and of each parameter
+_KEPT_OF_LAYER, _KEPT_OF_PARAMETER = 5, 5
+
+
+def is_stackable(plain, candidates: list[dict]) -> bool:
+    """Tell by the parameters whether networks may train side by side.
+
+    Parameters
+    ----------
+    plain : TangentPropEstimator
+        The estimator.
+    candidates : list of dict
+        Its parameters that vary.
+
+    Returns
+    -------
+    is_stackable : bool
+        Whether they may.
+    """
+    return (
+        are_shortcuts_on()
+        and all(getattr(plain, name) is None for name in _OWN_WAY)
+        and not (plain.early_stopping or plain.compile)
+        and getattr(plain, "penalty_on", "logits") == "logits"
+        and plain.optimizer in ("auto", "adam", torch.optim.Adam)
+        and not plain._get_skorch_params()
+        and not any(moves_samples(one.get("augment", plain.augment)) for one in candidates)
+    )
+
+
+def fit_folds(
+    plain,
+    candidates: list[dict],
+    data: Data,
+    folds: list,
+    scoring: Scoring,
+    n_jobs: int | None,
+) -> list[list[Outcome]]:
+    """Fit all candidates on all folds, side by side where that can be and is faster.
+
+    Parameters
+    ----------
+    plain, candidates, data, folds, scoring
+        As in :func:`fit_stacked`.
+    n_jobs : int or None
+        How many at once where they are fitted apart, as in :class:`joblib.Parallel`.
+
+    Returns
+    -------
+    outcomes : list of list of Outcome
+        For each candidate those on the folds.
+    """
+    outcomes = None
+    if is_stackable(plain, candidates):
+        outcomes = fit_stacked(plain, candidates, data, folds, scoring)
+    if outcomes is None:
+        outcomes = fit_apart(plain, candidates, data, folds, scoring, n_jobs)
+    return outcomes
+
+
+def fit_stacked(
+    plain, candidates: list[dict], data: Data, folds: list, scoring: Scoring
+) -> list[list[Outcome]] | None:
+    """Fit all candidates on all folds side by side.
+
+    Parameters
+    ----------
+    plain : TangentPropEstimator
+        The estimator, not fitted.
+    candidates : list of dict
+        Its parameters that vary: the penalty weight, or the weights of kinds.
+    data : Data
+        The samples.
+    folds : list of (ndarray, ndarray)
+        The rows to train on and to score on.
+    scoring : Scoring
+        How to score.
+
+    Returns
+    -------
+    outcomes : list of list of Outcome or None
+        For each candidate those on the folds; None if this cannot be done, or is not faster.
+    """
+    start = time.perf_counter()
+    parts = [(data.part(train), data.part(test)) for train, test in folds]
+    params = _common(candidates)
+    ready = [waiting_fit(plain, *train, **params) for train, _ in parts]
+    pending = [each.pending_ for each in ready]
+    chains = [_chain(each) for each in pending]
+    if None in chains or not _is_quick(pending[0], chains[0]):
+        return None
+    if not _go_the_same_way(plain, candidates, parts[0][0], pending[0]):
+        return None
+    strengths = _strengths(candidates, ready[0], parts[0][0].X[:1])
+    trained: dict[tuple[int, int], Trained] = {}
+    for group in _groups(pending):
+        stacks = [_fold_data(pending[fold], chains[fold]) for fold in group]
+        course = _course([pending[fold] for fold in group], chains[group[0]])
+        for some in _pieces(len(candidates), course, stacks):
+            found = train_stacked(stacks, strengths[some.start : some.stop], course)
+            trained |= {(group[f], some[c]): one for (f, c), one in found.items()}
+    seconds = (time.perf_counter() - start) / len(trained)
+    outcomes: list[list[Outcome]] = [[] for _ in candidates]
+    for fold, (train, test) in enumerate(parts):
+        directions = scoring.directions(train, test)
+        for c, each in enumerate(outcomes):
+            one = trained[fold, c]
+            scored = time.perf_counter()
+            scores = scoring.no_scores()
+            if one.is_finite:
+                _put(one.params, chains[fold])
+                scores = scoring.scores(ready[fold], test, directions)
+            each.append(Outcome(scores, seconds, time.perf_counter() - scored))
+    _warn_of_diverged(trained.values())
+    return outcomes
+
+
+def _common(candidates: list[dict]) -> dict:
+    """Give every kind, and the penalty, the weight one, unless no candidate has any penalty."""
+    names = [name for name in candidates[0] if name.startswith(_KIND)]
+    is_any = any(one["penalty_weight"] > 0 for one in candidates)
+    return {"penalty_weight": float(is_any), **dict.fromkeys(names, 1.0)}
+
+
+def _strengths(candidates: list[dict], ready, sample) -> torch.Tensor:
+    """Tell by what each candidate multiplies the squared differences along each tangent."""
+    x = ready.pending_.rows(np.arange(1))
+    n_tangents = x["tangents"].shape[1] if "tangents" in x else 0
+    weights = np.array([np.full(n_tangents, one["penalty_weight"]) for one in candidates])
+    if any(name.startswith(_KIND) for name in candidates[0]):
+        kinds = [name.split("__")[0] for name in ready.tangents_.tangent_names(sample)]
+        for row, one in zip(weights, candidates, strict=True):
+            row *= [one.get(f"{_KIND}{kind}", 1.0) for kind in kinds]
+    return torch.tensor(weights).to(ready.pending_.net.device, as_tensor(x["x"]).dtype)
+
+
+def _chain(pending: Pending) -> Chain | None:
+    """Find the chain of a net that can be stacked; None: it cannot."""
+    net, inputs = pending.net, pending.inputs
+    optimizer = net.optimizer_
+    usual = (
+        type(optimizer) is torch.optim.Adam
+        and type(net.criterion_.loss) in _LOSSES
+        and not any(isinstance(part, ComputedRows) for part in inputs.values())
+        and "derivative_weight" not in inputs
+    )
+    return chain_of(net.module_, as_tensor(inputs["x"][:1])) if usual else None
+
+
+def _go_the_same_way(plain, candidates: list[dict], train: Data, pending: Pending) -> bool:
+    """Tell whether a candidate without a penalty has the same network and schedule as the rest."""
+    weights = [one["penalty_weight"] for one in candidates]
+    if min(weights) > 0 or max(weights) == 0:
+        return True
+    without = waiting_fit(plain, *train, penalty_weight=0.0).pending_
+    return str(without.schedule) == str(pending.schedule)  # sizes may be an array
+
+
+def _is_quick(pending: Pending, chain: Chain) -> bool:
+    """Tell whether the products of one network alone leave a core idle."""
+    n_terms = 1 + (pending.inputs["tangents"].shape[1] if "tangents" in pending.inputs else 0)
+    rows = min(pending.schedule.batch_size, len(pending.target)) * n_terms
+    return rows * max(layer.weight.numel() for layer in chain.linear) <= _LARGE_PRODUCT
+
+
+def _groups(pending: list[Pending]) -> Iterable[list[int]]:
+    """Gather folds that take as many steps an epoch."""
+    groups: dict[int, list[int]] = {}
+    for fold, each in enumerate(pending):
+        steps = -(-len(each.target) // each.schedule.batch_size)
+        groups.setdefault(steps, []).append(fold)
+    return groups.values()
+
+
+def _fold_data(pending: Pending, chain: Chain) -> FoldData:
+    device = pending.net.device
+    parts = {name: as_tensor(part).to(device) for name, part in pending.inputs.items()}
+    x = parts["x"].flatten(1)
+    tangents = (
+        parts["tangents"].flatten(2) if "tangents" in parts else x.new_empty(len(x), 0, x.shape[1])
+    )
+    return FoldData(
+        x,
+        tangents,
+        as_tensor(pending.target).to(device),
+        parts.get("derivatives"),
+        parts.get("sample_weight"),
+        pending.net.l2,
+        pending.generator,
+        [p.detach() for layer in chain.linear for p in (layer.weight, layer.bias)],
+    )
+
+
+def _course(folds: list[Pending], chain: Chain) -> Course:
+    pending = folds[0]
+    (group,) = pending.net.optimizer_.param_groups
+    names = ("lr", "betas", "eps", "weight_decay", "fused")
+    stopping = dict(pending.net.callbacks_)["stopping"]
+    return Course(
+        pending.net.criterion_.loss,
+        chain.activations,
+        {name: group[name] for name in names},
+        max(each.schedule.batch_size for each in folds),  # where they differ, it is all samples
+        pending.schedule.epochs,
+        stopping.patience,
+        stopping.tol,
+        pending.net.iterator_train__shuffle,
+    )
+
+
+def _pieces(n_candidates: int, course: Course, stacks: list[FoldData]) -> Iterable[range]:
+    """Part the candidates so that what a step computes fits into the working memory."""
+    x, tangents = stacks[0].x, stacks[0].tangents
+    rows = min(course.batch_size, len(x)) * (1 + tangents.shape[1])
+    units = sum(len(bias) for bias in stacks[0].params[1::2])
+    numbers = _KEPT_OF_LAYER * rows * units
+    numbers += _KEPT_OF_PARAMETER * sum(p.numel() for p in stacks[0].params)
+    budget = get_config()["working_memory"] * 2**20
+    size = max(1, int(budget / (numbers * x.element_size() * len(stacks))))
+    return [range(i, min(i + size, n_candidates)) for i in range(0, n_candidates, size)]
+
+
+def _put(params: list[torch.Tensor], chain: Chain) -> None:
+    own = [p for layer in chain.linear for p in (layer.weight, layer.bias)]
+    with torch.no_grad():
+        for parameter, value in zip(own, params, strict=True):
+            parameter.copy_(value)
+
+
+def _warn_of_diverged(trained: Iterable[Trained]) -> None:
+    n_diverged = sum(not one.is_finite for one in trained)
+    if n_diverged:
+        warnings.warn(
+            f"Training diverged in {n_diverged} fits of the search; they count as NaN. Try a "
+            "smaller lr or smaller penalty_weights.",
+            UserWarning,
+            stacklevel=6,
+        )
