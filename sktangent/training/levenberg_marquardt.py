@@ -13,7 +13,11 @@ loss that is lower by orders of magnitude. The gain ratio sets :math:`\mu` as in
 
 ``scipy.optimize.least_squares`` takes a singular value decomposition ("trf") or a QR ("lm", which
 needs at least as many residuals as parameters) of J in each step, many times the work of a Cholesky
-of the smaller square, and does not bend its steps.
+of the smaller square, and does not bend its steps. With an L2 weight of 1e-10, from the same start,
+50 evaluations of "trf", of "lm", and 50 iterations here took on one core, and left of the squares:
+Rastrigin's function from 100 points with gradients, 100 units, 1.1 s and 6e-4, 1.8 s and 7e-4,
+0.2 s and 3e-6; Friedman's from 100 points, 12-12 units, 0.6 s and 3e-6, 0.8 s and 2e-6, 0.1 s and
+4e-8.
 """
 
 from __future__ import annotations

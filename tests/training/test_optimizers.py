@@ -254,8 +254,8 @@ def test_when_which_is_chosen(n_samples, params, fit_params, chosen):
     ("shape", "n_outputs", "known", "sizes"),
     [
         ((30, 2), 1, True, [100]),
-        ((30, 3), 1, True, [12, 12]),
-        ((30, 12), 1, True, [12, 12]),
+        ((30, 3), 1, True, [12, 12, 12]),
+        ((30, 12), 1, True, [12, 12, 12]),
         ((1251, 3), 1, True, [20, 20]),
         ((30, 13), 1, True, [30]),
         ((30, 31), 1, True, [100]),
