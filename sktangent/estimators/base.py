@@ -5,39 +5,32 @@ from __future__ import annotations
 import contextlib
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 
 import numpy as np
 import torch
-from scipy import sparse
-from sklearn.base import RegressorMixin, _fit_context, clone
-from sklearn.model_selection import train_test_split
+from sklearn.base import _fit_context, clone
 from sklearn.utils import (
     _safe_indexing,
-    check_array,
-    check_consistent_length,
     check_random_state,
-    column_or_1d,
 )
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import nn
 
-from sktangent._checks import validating
 from sktangent._html import diagram
 from sktangent._memory import described, memory_for
-from sktangent._randomness import in_place_of_global, may_draw, seeded
-from sktangent._tables import frame_or, with_zeros_for_words
-from sktangent.estimators.build import let_helper_move, resolve_device, resolve_dtype
+from sktangent._randomness import may_draw, seeded
+from sktangent._tables import frame_or
+from sktangent.estimators.answers import Answers
+from sktangent.estimators.build import let_helper_move, resolve_device
+from sktangent.estimators.checks import ChecksData
 from sktangent.estimators.combined_rows import CombinedRows, pays_to_combine
 from sktangent.estimators.convergence import warn_if_unfinished
 from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
-from sktangent.estimators.input_map import InputMap
 from sktangent.estimators.moved_rows import MovedRows, largest_amounts
 from sktangent.estimators.network import build_net, go_on_with, show_progress
 from sktangent.estimators.parameters import CONSTRAINTS, SkorchParameters
 from sktangent.estimators.persistence import from_state, to_state, warn_if_state_is_lost
 from sktangent.estimators.schedule import FULL_BATCH, NAMES, Schedule, plan
-from sktangent.estimators.tangent_rows import NetworkUnits, TangentRows, compute_tangents, moments
+from sktangent.estimators.tangent_rows import NetworkUnits, TangentRows, moments
 from sktangent.estimators.training_data import (
     check_augment,
     check_something_is_known,
@@ -50,7 +43,6 @@ from sktangent.estimators.training_data import (
 from sktangent.estimators.weighted_fit import fit_weighted
 from sktangent.modules import MLP
 from sktangent.net import TangentPropNet
-from sktangent.training.batches import forward_strides
 from sktangent.training.distributed import (
     average,
     common_random_state,
@@ -69,7 +61,7 @@ _SMALLER_STEPS = (
 )
 
 
-class TangentPropEstimator(SkorchParameters, ABC):
+class TangentPropEstimator(ChecksData, Answers, SkorchParameters, ABC):
     """What the classifier and the regressor share."""
 
     _parameter_constraints: dict = CONSTRAINTS
@@ -310,66 +302,6 @@ class TangentPropEstimator(SkorchParameters, ABC):
     def _make_net(self, module: nn.Module, **params) -> TangentPropNet:
         return TangentPropNet(module, **params)
 
-    def _check_data(
-        self, X, y, fresh: bool, incremental: bool, classes
-    ) -> tuple[np.ndarray, np.ndarray]:
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None."
-            )
-        X = self._validate(X, fresh)
-        with validating(y, "y", labels=not isinstance(self, RegressorMixin)):
-            y = check_array(y, accept_sparse="csr", ensure_2d=False, dtype=None, input_name="y")
-            check_consistent_length(X, y)
-            if fresh:
-                self._sparse_target = type(y) if sparse.issparse(y) else None
-            y = y.toarray() if sparse.issparse(y) else y
-            if y.ndim == 2 and y.shape[1] == 1:
-                y = column_or_1d(y, warn=True)
-            y = self._check_target(y, fresh, incremental, classes)
-        if fresh:
-            self._input_shape, self._dtype = X.shape[1:], X.dtype
-        if self.autocast is not None and self._dtype != np.float32:
-            raise ValueError(
-                f"autocast={self.autocast!r} is for float32, and the network has {self._dtype}; "
-                "set dtype='float32'."
-            )
-        return self._check_input(X), y
-
-    def _validate(self, X, fresh: bool = False) -> np.ndarray:
-        """Check samples; columns that only a preprocessor can read become zeros."""
-        dtype = resolve_dtype(self.dtype if fresh else None)
-        X = X if self.preprocessor is None else with_zeros_for_words(X)
-        with validating(X, "X"):
-            return validate_data(self, X, dtype=dtype, allow_nd=True, reset=fresh)
-
-    def _check_weight(self, X, y, sample_weight) -> np.ndarray:
-        with validating(sample_weight, "sample_weight"):
-            weight = _check_sample_weight(
-                sample_weight, X, dtype=np.float64, ensure_non_negative=True
-            )
-        with validating(None, "class_weight"):
-            factor = self._target_weight(y)
-            if not (np.isfinite(factor).all() and np.min(factor) >= 0):
-                raise ValueError("class_weight must be finite and zero or more.")
-        weight = weight * factor
-        if not weight.any():
-            raise ValueError("sample_weight, times class_weight, is zero for every sample.")
-        return weight
-
-    def _split(self, y: np.ndarray, weight: np.ndarray):
-        """Find the samples to train on, those of weight zero left out, and those to validate on."""
-        counted = np.flatnonzero(weight)
-        if self.early_stopping:
-            with validating(None, "early_stopping"):
-                return train_test_split(
-                    counted,
-                    test_size=self.validation_fraction,
-                    random_state=self._random_state,
-                    stratify=self._stratify(y[counted]),
-                )
-        return (slice(None) if len(counted) == len(weight) else counted), None
-
     def _fit_preprocessor(self, X, y: np.ndarray, weight: np.ndarray, train) -> None:
         vars(self).pop("preprocessor_", None)
         if self.preprocessor is not None:
@@ -446,78 +378,6 @@ class TangentPropEstimator(SkorchParameters, ABC):
         if schedule.alpha is None:
             return None
         return float(schedule.alpha / schedule.batch_size / self._mean_weight)
-
-    def _outputs(self, X) -> np.ndarray:
-        """Compute the network's outputs, (n_samples, n_outputs)."""
-        Z = self._check_samples(X)[2]
-        with self._predicting(Z):
-            return self.net_.forward(Z).numpy()
-
-    def _directional_derivatives(self, X, tangents) -> np.ndarray:
-        """Compute those of the network's outputs, (n_samples, n_tangents, n_outputs)."""
-        frame, X, Z = self._check_samples(X)
-        source = getattr(self, "tangents_", None) if tangents is None else tangents
-        if source is None:
-            raise ValueError("tangents must be given: the estimator has no tangents of its own.")
-        with self._predicting(Z):
-            V = compute_tangents(source, X)[0]
-            return self.net_.directional_derivative(Z, self._input_map().push_forward(frame, V))
-
-    def _outputs_and_jacobian(self, X) -> tuple[np.ndarray, np.ndarray]:
-        """Compute the network's outputs, and their Jacobian by X."""
-        frame, X, Z = self._check_samples(X)
-        with self._predicting(Z):
-            y, J = self.net_.forward_with_jacobian(Z)
-            return y, self._input_map().pull_back(frame, X, J)
-
-    @contextlib.contextmanager
-    def _predicting(self, Z: np.ndarray) -> Iterator[None]:
-        """Let a network that draws do so from numbers of its own, the same in every call."""
-        what = f"the answers for samples of {described(Z.shape, Z.itemsize)}"
-        with memory_for(what, "Ask for fewer samples at a time."):
-            if not self._draws:
-                yield
-                return
-            with seeded(0, torch.device(self.net_.device)), in_place_of_global():
-                yield
-
-    def _check_samples(self, X) -> tuple:
-        """Check samples to predict for: as they were given, as X, and as the network sees them."""
-        if self._is_checked(X):
-            return X, X, X
-        check_is_fitted(self)
-        given = X
-        X = self._check_input(self._validate(X))
-        frame = frame_or(given, X)
-        return frame, X, self._input_map().transform(frame, X)
-
-    def _is_checked(self, X) -> bool:
-        """Tell whether samples are as the network takes them, in a tenth of the time of a check."""
-        return (
-            type(X) is np.ndarray
-            and hasattr(self, "net_")
-            and X.dtype == self._dtype
-            and X.flags.c_contiguous
-            and X.shape[1:] == self._input_shape
-            and len(X) > 0
-            and not hasattr(self, "preprocessor_")
-            and not hasattr(self, "feature_names_in_")
-            and np.isfinite(X.sum())
-        )
-
-    def _check_input(self, X: np.ndarray) -> np.ndarray:
-        if X.shape[1:] != self._input_shape:
-            raise ValueError(
-                f"X holds samples of shape {X.shape[1:]}; fit saw shape {self._input_shape}."
-            )
-        with np.errstate(over="ignore"):
-            converted = X.astype(self._dtype, copy=False)
-        if converted is not X and not np.isfinite(converted).all():
-            raise ValueError(f"X holds values too large for the network's {self._dtype}.")
-        return forward_strides(converted)
-
-    def _input_map(self) -> InputMap:
-        return InputMap(getattr(self, "preprocessor_", None), self._dtype)
 
 
 def _step_on(inputs: dict, schedule: Schedule) -> str:
