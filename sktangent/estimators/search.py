@@ -253,10 +253,10 @@ def _check_classes(y: np.ndarray, folds: list) -> None:
     for k, (train, _) in enumerate(folds):
         missing = np.setdiff1d(classes, y[train])
         if len(missing):
+            label = missing.tolist()[0]
             raise ValueError(
-                f"cv leaves no sample of class {missing.tolist()[0]!r} to train on in fold {k}. "
-                "Each class must be in the training part of every fold: use fewer folds, or "
-                "StratifiedKFold."
+                f"cv leaves no sample of class {label!r} to train on in fold {k}. Each class must "
+                "be in the training part of every fold: use fewer folds, or StratifiedKFold."
             )
 
 

@@ -328,10 +328,10 @@ def refuse_training(monkeypatch):
 
 
 CHECKED = [
-    TangentPropClassifierCV(lr=0.02, max_epochs=40, cv=2),
-    TangentPropRegressorCV(lr=0.02, max_epochs=40, cv=2),
-    TangentPropClassifierCV(FeatureTangents(), [0, 1], lr=0.02, max_epochs=40, cv=2),
-    TangentPropRegressorCV(FeatureTangents(), [0, 1], lr=0.02, max_epochs=40, cv=2),
+    TangentPropClassifierCV(lr=0.02, max_epochs=30, cv=2),
+    TangentPropRegressorCV(lr=0.02, max_epochs=30, cv=2),
+    TangentPropClassifierCV(FeatureTangents(), [0, 1], lr=0.02, max_epochs=30, cv=2),
+    TangentPropRegressorCV(FeatureTangents(), [0, 1], lr=0.02, max_epochs=30, cv=2),
 ]
 
 
