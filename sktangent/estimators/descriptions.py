@@ -103,14 +103,14 @@ batch_size : int or "auto", default="auto"
     parameter of the network.
 max_epochs : int or "auto", default="auto"
     Passes over the data, at most. "auto": 200, or as many as take 3,000 optimizer steps if that
-    is more; with "lbfgs" 100; with "lm" at most 60, as many as 2.5e11 multiplications allow. A
+    is more; with "lbfgs" 100; with "lm" at most 60, as many as 1e11 multiplications allow. A
     number that is reached while the
     loss still falls by more than ``tol`` an epoch gives a ConvergenceWarning.
 alpha : float or "auto", default="auto"
     L2 weight: ``alpha / 2 / (samples in a batch)`` times the sum of the squared weights, biases
     left out, as in scikit-learn's MLP. ("adamw" decouples it from the gradient.)
-    "auto": 1e-4; with "lm" and known derivatives chosen in training, for each layer, as what
-    explains the data best: tiny where they have no noise, larger where they have
+    "auto": 1e-4; with "lm" and 30 or more known numbers, values and derivatives, chosen in
+    training, for each layer, as what explains them best: tiny without noise, larger with some
     (:func:`~sktangent.training.evidence.more_evident`).
 early_stopping : bool, default=False
     Set ``validation_fraction`` of the samples aside, end training when the data term on them,

@@ -44,6 +44,9 @@ _FIRST_DECAY = 1e-2
 _CAUTION = 4.0
 # the part of the loss that is left after iterations which have not come far
 _SETTLED = 0.8
+# the part of the first loss that is left once the net has begun to follow the data; before, a loss
+# that no longer falls tells of an L2 weight that is too large, and not of noise
+_EXPLAINED = 0.01
 # residuals whose squares sum up to less are small enough for any use
 _ENOUGH = 1e-9
 
@@ -157,14 +160,25 @@ class LevenbergMarquardt(torch.optim.Optimizer):
             point, residuals = found
             problem.move_to(point)
         if self.param_groups[0]["weight_decay"] is None and residuals is not first:
-            sizes = [p.numel() for p in self._trained()]
-            # what is not fitted yet looks like noise
-            is_settled = residuals.square().sum() > _SETTLED * first.square().sum()
-            caution = _CAUTION if is_settled else 1.0
-            found = more_evident(decays, sizes, point, *problem.linearize(point), caution)
-            pairs = zip(decays, found, strict=True)
-            state["decays"] = found if is_settled else [min(pair) for pair in pairs]
+            state["decays"] = self._next_decays(problem, point, decays, first, residuals)
         return residuals
+
+    def _next_decays(
+        self, problem: Problem, point: Tensor, decays: list[float], first: Tensor, residuals: Tensor
+    ) -> list[float]:
+        """Choose the L2 weights of the next step by what the iterations of this one have left."""
+        state = self.state[self.param_groups[0]["params"][0]]
+        start = state.setdefault("first_loss", first.square().sum().item())
+        before, loss = first.square().sum().item(), residuals.square().sum().item()
+        state["follows"] = state.get("follows", False) or loss < _EXPLAINED * start
+        # what is not fitted yet looks like noise
+        is_settled = loss > _SETTLED * before
+        if is_settled and not state["follows"]:
+            return [decay / 10 for decay in decays]
+        sizes = [p.numel() for p in self._trained()]
+        caution = _CAUTION if is_settled else 1.0
+        found = more_evident(decays, sizes, point, *problem.linearize(point), caution)
+        return found if is_settled else [min(pair) for pair in zip(decays, found, strict=True)]
 
     def _trained(self) -> list[Tensor]:
         return [p for p in self.param_groups[0]["params"] if p.requires_grad]

@@ -276,3 +276,12 @@ def test_the_start_is_the_module():
     torch.testing.assert_close(problem.residuals(problem.start()), module(x)[:, 0] / 5**0.5)
     problem.move_to(problem.start())
     torch.testing.assert_close([p.detach() for p in module.parameters()], before)
+
+
+@pytest.mark.parametrize(("end", "n_samples"), [(5, 5), (6, 8), (10, 12), (15, 24)])
+def test_a_curve_with_many_turns_is_not_taken_for_noise(end, n_samples):
+    X, between = (np.linspace(-end, end, n)[:, None] for n in (n_samples, 300))
+    model = TangentPropRegressor(random_state=1)
+    model.fit(X, (X * np.sin(X)).ravel(), derivatives=np.sin(X) + X * np.cos(X))
+    wanted = (between * np.sin(between)).ravel()
+    assert np.mean((model.predict(between) - wanted) ** 2) < 1e-2 * wanted.var()
