@@ -143,12 +143,36 @@ def within_one_standard_error(scores: np.ndarray) -> np.ndarray:
     >>> within_one_standard_error(np.array([[1.0, 3.0], [0.9, 3.0], [0.5, 2.5]]))
     array([ True,  True, False])
     """
-    n_folds = scores.shape[1]
     best = np.nanargmax(scores.mean(axis=1))
-    difference = scores[best] - scores
-    spread = difference.std(axis=1, ddof=1) if n_folds > 1 else np.zeros(len(scores))
-    slack = spread / np.sqrt(n_folds) + _ROUNDING * np.abs(scores[best]).mean()
-    return difference.mean(axis=1) <= slack
+    slack = paired_standard_errors(scores) + _ROUNDING * np.abs(scores[best]).mean()
+    return (scores[best] - scores).mean(axis=1) <= slack
+
+
+def paired_standard_errors(scores: np.ndarray) -> np.ndarray:
+    """Compute the standard error of each candidate's difference from the best, paired over folds.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_candidates, n_folds)
+        The scores; greater is better.
+
+    Returns
+    -------
+    errors : ndarray of shape (n_candidates,)
+        The standard errors; zero for the best, and everywhere for a single fold.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sktangent.model_selection import paired_standard_errors
+    >>> paired_standard_errors(np.array([[2.0, 3.0], [1.0, 3.0], [0.5, 1.5]]))
+    array([0. , 0.5, 0. ])
+    """
+    n_folds = scores.shape[1]
+    if n_folds == 1:
+        return np.zeros(len(scores))
+    best = np.nanargmax(scores.mean(axis=1))
+    return (scores[best] - scores).std(axis=1, ddof=1) / np.sqrt(n_folds)
 
 
 def fold_scores(cv_results: Mapping, metric: str) -> np.ndarray:
