@@ -20,8 +20,8 @@ def one_standard_error(
     With the scores :math:`s_{ck}` of candidate c on fold k of K, and b the candidate of the best
     mean score, a candidate is within one standard error of the best if
 
-    .. math:: \bar d_c \le \sqrt{\frac{1}{K (K - 1)} \sum_k (d_{ck} - \bar d_c)^2}, \qquad
-              d_{ck} = s_{bk} - s_{ck} .
+    .. math:: \overline{d_c} \le \sqrt{\frac{1}{K (K - 1)} \sum_k (d_{ck} - \overline{d_c})^2},
+              \qquad d_{ck} = s_{bk} - s_{ck} .
 
     It is the standard error of the *difference*, paired over folds: how hard a fold is for all
     candidates drops out of it. Of the candidates within, the one of the best mean invariance is
