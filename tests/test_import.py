@@ -7,7 +7,9 @@ import sktangent
 def test_public_names():
     assert set(sktangent.__all__) == {
         "TangentPropClassifier",
+        "TangentPropClassifierCV",
         "TangentPropRegressor",
+        "TangentPropRegressorCV",
         "__version__",
     }
     assert all(hasattr(sktangent, name) for name in sktangent.__all__)
