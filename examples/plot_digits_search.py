@@ -84,8 +84,9 @@ print(f"best penalty weight {best}: test error {error:.1%}, without tangents {pl
 # The picture
 # -----------
 # Above the accuracy over the weight: points are means over the folds, and the grey band is one
-# standard error deep. Below how far the outputs change along the tangents, against any other
-# direction: more weight buys invariance, and beyond the band pays for it.
+# standard error deep, of the difference from the best. Below how far the outputs change along the
+# tangents, against any other direction: more weight buys invariance, and outside the band pays for
+# it.
 
 display = PenaltyPathDisplay.from_search(search)
 display.ax_.set_title(f"Digits, {len(X_train)} training images, six affine tangents", pad=24)

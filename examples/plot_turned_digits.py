@@ -13,15 +13,20 @@ accuracy?
 # What can be set from the command line: where the picture goes, and a run of a few seconds.
 
 import argparse
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
 from sktangent import TangentPropClassifier
 from sktangent.inspection import InvarianceDisplay, TangentDisplay
 from sktangent.tangents import ImageTangents
+
+# a run of a few seconds ends before the networks have settled
+warnings.simplefilter("ignore", ConvergenceWarning)
 
 parser = argparse.ArgumentParser(description="Accuracy on digits that are turned.")
 parser.add_argument("--out", default="turned_digits.png", help="where to save the picture")

@@ -99,7 +99,7 @@ def check_tangents(
     V = _as_numbers(tangents, source)
     if V.ndim != X.ndim + 1 or V.shape[0] != X.shape[0] or V.shape[2:] != X.shape[1:]:
         wanted = ", ".join(map(str, (X.shape[0], "n_tangents", *X.shape[1:])))
-        hint = " For one tangent, add its axis: V[:, None]." if V.shape == X.shape else ""
+        hint = _missing_axis(V.shape, X.shape)
         raise ValueError(f"{source} must have shape ({wanted}), got {V.shape}.{hint}")
     if V.shape[1] == 0:
         raise ValueError(f"{source} holds no tangent: its shape is {V.shape}.")
@@ -109,6 +109,14 @@ def check_tangents(
     if not _all_finite(distinct):
         raise ValueError(f"{source} holds NaN, infinity or a value too large for {dtype}.")
     return np.broadcast_to(distinct, V.shape)
+
+
+def _missing_axis(found: tuple, samples: tuple) -> str:
+    if found == samples:
+        return " For one tangent, add its axis: V[:, None]."
+    if found[1:] == samples[1:]:
+        return " For the same ones at every sample: np.broadcast_to(V, (len(X), *V.shape))."
+    return ""
 
 
 def check_derivatives(

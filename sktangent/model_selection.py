@@ -20,8 +20,8 @@ def one_standard_error(
     With the scores :math:`s_{ck}` of candidate c on fold k of K, and b the candidate of the best
     mean score, a candidate is within one standard error of the best if
 
-    .. math:: \bar d_c \le \sqrt{\frac{1}{K (K - 1)} \sum_k (d_{ck} - \bar d_c)^2}, \qquad
-              d_{ck} = s_{bk} - s_{ck} .
+    .. math:: \overline{d_c} \le \sqrt{\frac{1}{K (K - 1)} \sum_k (d_{ck} - \overline{d_c})^2},
+              \qquad d_{ck} = s_{bk} - s_{ck} .
 
     It is the standard error of the *difference*, paired over folds: how hard a fold is for all
     candidates drops out of it. Of the candidates within, the one of the best mean invariance is
@@ -143,12 +143,36 @@ def within_one_standard_error(scores: np.ndarray) -> np.ndarray:
     >>> within_one_standard_error(np.array([[1.0, 3.0], [0.9, 3.0], [0.5, 2.5]]))
     array([ True,  True, False])
     """
-    n_folds = scores.shape[1]
     best = np.nanargmax(scores.mean(axis=1))
-    difference = scores[best] - scores
-    spread = difference.std(axis=1, ddof=1) if n_folds > 1 else np.zeros(len(scores))
-    slack = spread / np.sqrt(n_folds) + _ROUNDING * np.abs(scores[best]).mean()
-    return difference.mean(axis=1) <= slack
+    slack = paired_standard_errors(scores) + _ROUNDING * np.abs(scores[best]).mean()
+    return (scores[best] - scores).mean(axis=1) <= slack
+
+
+def paired_standard_errors(scores: np.ndarray) -> np.ndarray:
+    """Compute the standard error of each candidate's difference from the best, paired over folds.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_candidates, n_folds)
+        The scores; greater is better.
+
+    Returns
+    -------
+    errors : ndarray of shape (n_candidates,)
+        The standard errors; zero for the best, and everywhere for a single fold.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sktangent.model_selection import paired_standard_errors
+    >>> paired_standard_errors(np.array([[2.0, 3.0], [1.0, 3.0], [0.5, 1.5]]))
+    array([0. , 0.5, 0. ])
+    """
+    n_folds = scores.shape[1]
+    if n_folds == 1:
+        return np.zeros(len(scores))
+    best = np.nanargmax(scores.mean(axis=1))
+    return (scores[best] - scores).std(axis=1, ddof=1) / np.sqrt(n_folds)
 
 
 def fold_scores(cv_results: Mapping, metric: str) -> np.ndarray:

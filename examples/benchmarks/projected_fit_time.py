@@ -18,7 +18,6 @@ import torch
 from sktangent import TangentPropClassifier
 
 N_TANGENTS = 32
-GOAL = 2.5
 ORDERS = {
     "C": np.ascontiguousarray,
     "Fortran": np.asfortranarray,
@@ -59,7 +58,7 @@ def main():
     rng = np.random.default_rng(0)
     cases = [(1800, 64, (100,)), (2000, 784, (256, 256))]
     epochs, n_rounds = (2, 1) if quick else (30, 5)
-    print(f"{N_TANGENTS} tangents, batch 128, {epochs} epochs, 1 thread; goal {GOAL}")
+    print(f"{N_TANGENTS} tangents, batch 128, {epochs} epochs, 1 thread")
     print(f"{'network':16} {'dtype':8} {'memory order':26} {'ratio':>6} {'range':>14}")
     for n_samples, n_features, hidden in cases[: 1 if quick else None]:
         for dtype in (np.float32, np.float64):

@@ -181,8 +181,8 @@ SEARCH_FORMULA = r"""
     With :math:`s_{ck}` the score of weight c on fold k of K, and b the weight of the best mean, the
     weights within one standard error of the best are
 
-    .. math:: \bar d_c \le \sqrt{\frac{1}{K (K - 1)} \sum_k (d_{ck} - \bar d_c)^2}, \qquad
-              d_{ck} = s_{bk} - s_{ck} ,
+    .. math:: \overline{d_c} \le \sqrt{\frac{1}{K (K - 1)} \sum_k (d_{ck} - \overline{d_c})^2},
+              \qquad d_{ck} = s_{bk} - s_{ck} ,
 
     and of these the most invariant one is chosen
     (:func:`~sktangent.model_selection.one_standard_error`, after Breiman et al., *Classification

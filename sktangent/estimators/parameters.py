@@ -8,7 +8,13 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    InvalidParameterError,
+    Options,
+    StrOptions,
+)
 from torch import nn, optim
 
 from sktangent._html import DocumentationLink
@@ -82,6 +88,17 @@ class SkorchParameters(DocumentationLink, BaseEstimator):
         unknown = [name for name in params if not name.startswith(SKORCH_PREFIXES)]
         if unknown:
             self._unknown_params = unknown
+
+    def _validate_params(self) -> None:
+        """Check the parameters, and say where arrays of tangents belong."""
+        if not (self.tangents is None or callable(self.tangents)):
+            raise InvalidParameterError(
+                f"The 'tangents' parameter of {type(self).__name__} must be a callable, "
+                f"tangents(X) -> V, or None, got {type(self.tangents).__name__}. An array with the "
+                "tangents of each sample goes to fit(X, y, tangents=V); vectors common to all "
+                "samples are FeatureTangents(directions=V); several callables are a TangentUnion."
+            )
+        super()._validate_params()
 
     def _check_params_are_known(self) -> None:
         for name in getattr(self, "_unknown_params", ()):

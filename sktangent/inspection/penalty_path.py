@@ -6,6 +6,11 @@ import numpy as np
 
 from sktangent.inspection._axes import line_style, panels, pyplot, tidy
 from sktangent.metrics import is_invariance_scorer
+from sktangent.model_selection import (
+    fold_scores,
+    paired_standard_errors,
+    within_one_standard_error,
+)
 
 _WEIGHT = "penalty_weight"
 
@@ -13,13 +18,12 @@ _WEIGHT = "penalty_weight"
 class PenaltyPathDisplay:
     r"""Score, and invariance if it was scored, over the penalty weight.
 
-    Make it by :meth:`from_search`. Points are means over the K folds, their bars one standard
-    error to either side,
-
-    .. math:: e = \frac{1}{\sqrt K} \sqrt{\frac{1}{K - 1} \sum_k (s_k - \bar s)^2} ,
-
-    and the band reaches from the best mean to one standard error of it below. A larger weight
-    inside the band scores no worse than folds can tell, and gives more invariance.
+    Make it by :meth:`from_search`. Points are means over the folds. The band reaches from the best
+    mean down by the standard error of each weight's difference from the best, paired over folds: a
+    weight inside it scores no worse than the folds can tell. This is the rule of
+    :func:`~sktangent.model_selection.one_standard_error`, where the formula is; of the weights
+    inside, it chooses the most invariant one, or the largest. The bars of the invariance error are
+    one standard error over the folds to either side.
 
     Parameters
     ----------
@@ -36,10 +40,11 @@ class PenaltyPathDisplay:
     ----------
     best_weight_ : float
         The weight of the best mean score; of equals the smallest.
-    band_ : (float, float)
-        The best mean score less its standard error, and the best mean score.
-    within_band_ : ndarray
-        The weights whose mean score is in the band.
+    band_ : ndarray of shape (n_weights, 2)
+        The band at each weight: the best mean score less the standard error of the difference from
+        it, and the best mean score.
+    within_band_ : ndarray of shape (n_within,)
+        The weights whose mean score is in the band, increasing.
     figure_ : matplotlib Figure
         The figure that was drawn into.
     ax_ : matplotlib Axes
@@ -125,30 +130,29 @@ class PenaltyPathDisplay:
             refit = getattr(search, "refit", None)
             others = [name for name in scorers if name != invariance]
             score = refit if refit in others else others[0]
-        folds = _folds(results, score)
+        folds = fold_scores(results, score)
         distinct, rows = _best_rows(weights, folds.mean(axis=1))
-        errors = None if invariance is None else -_folds(results, invariance)[rows]
+        errors = None if invariance is None else -fold_scores(results, invariance)[rows]
         scoring = getattr(search, "scoring", None)
         name = scoring if score == "score" and isinstance(scoring, str) else score
         return cls(distinct, folds[rows], errors, score_name=name).plot(ax=ax)
 
     @property
     def best_weight_(self) -> float:
-        """The weight of the best mean score."""
-        means = self.scores.mean(axis=1)
-        # sums in another order differ in the last digits
-        return float(self.weights[np.isclose(means, means.max(), rtol=1e-12, atol=1e-12)][0])
+        """The weight of the best mean score; of equals the smallest."""
+        return float(self.weights[np.nanargmax(self.scores.mean(axis=1))])
 
     @property
-    def band_(self) -> tuple[float, float]:
-        """The best mean score less its standard error, and the best mean score."""
-        best = self.scores[self.weights == self.best_weight_][0]
-        return float(best.mean() - _standard_error(best)), float(best.mean())
+    def band_(self) -> np.ndarray:
+        """The band at each weight, from below to the best mean score."""
+        best = np.nanmax(self.scores.mean(axis=1))
+        errors = paired_standard_errors(self.scores)
+        return np.stack([best - errors, np.full(len(errors), best)], axis=1)
 
     @property
     def within_band_(self) -> np.ndarray:
-        """The weights whose mean score is in the band."""
-        return self.weights[self.scores.mean(axis=1) >= self.band_[0] - 1e-12]
+        """The weights whose mean score is in the band, increasing."""
+        return self.weights[within_one_standard_error(self.scores)]
 
     def plot(self, ax=None) -> PenaltyPathDisplay:
         """Draw it.
@@ -168,7 +172,10 @@ class PenaltyPathDisplay:
         places = _places(self.weights)
         self._draw_scores(axes[0], places)
         if self.invariance_errors is not None:
-            _draw_folds(axes[1], places, self.invariance_errors, 1)
+            values = self.invariance_errors
+            bars = _standard_error(values)
+            axes[1].errorbar(places, values.mean(axis=1), bars, capsize=3, **_style(1))
+            tidy(axes[1])
             axes[1].set(ylabel="local invariance error\n(1: no better than chance)")
             axes[1].set_ylim(bottom=0)
         _draw_weight_axis(axes, self.weights, places)
@@ -176,9 +183,10 @@ class PenaltyPathDisplay:
         return self
 
     def _draw_scores(self, ax, places: np.ndarray) -> None:
-        low, best = self.band_
-        ax.axhspan(low, best, color="0.85", zorder=0, label="one standard error below the best")
-        _draw_folds(ax, places, self.scores, 0)
+        label = "one standard error below the best"
+        ax.fill_between(places, *self.band_.T, color="0.85", zorder=0, label=label)
+        ax.plot(places, self.scores.mean(axis=1), **_style(0))
+        tidy(ax)
         for weight, label, offset in (
             (self.best_weight_, "best", 0),
             (self.within_band_[-1], "largest in the band", 1),
@@ -206,17 +214,6 @@ def _weight_column(results: dict) -> str:
     return columns[0]
 
 
-def _folds(results: dict, metric: str) -> np.ndarray:
-    """Return a metric's scores, (n_candidates, n_folds)."""
-    columns = []
-    while f"split{len(columns)}_test_{metric}" in results:
-        columns.append(results[f"split{len(columns)}_test_{metric}"])
-    if not columns:
-        known = [name.removeprefix("mean_test_") for name in results if "mean_test_" in name]
-        raise ValueError(f"the search has no metric {metric!r}, only {known}.")
-    return np.stack(columns, axis=1)
-
-
 def _best_rows(weights: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, list[int]]:
     """Return the distinct weights, and the row in which each has its best mean score."""
     distinct = np.unique(weights)
@@ -238,10 +235,8 @@ def _places(weights: np.ndarray) -> np.ndarray:
     return np.where(weights > 0, weights, positive[0] / max(step, 2.0))
 
 
-def _draw_folds(ax, places: np.ndarray, values: np.ndarray, index: int) -> None:
-    style = {"marker": "os"[index], **line_style(index)}
-    ax.errorbar(places, values.mean(axis=1), _standard_error(values), capsize=3, **style)
-    tidy(ax)
+def _style(index: int) -> dict:
+    return {"marker": "os"[index], **line_style(index)}
 
 
 def _draw_weight_axis(axes: np.ndarray, weights: np.ndarray, places: np.ndarray) -> None:

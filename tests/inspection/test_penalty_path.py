@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sktangent.inspection import PenaltyPathDisplay
 from sktangent.metrics import make_invariance_scorer
+from sktangent.model_selection import one_standard_error
 from sktangent.tangents import FeatureTangents
 
 WEIGHTS = [1.0, 0.0, 0.1, 10.0]
@@ -38,14 +39,11 @@ class Shrunk(RegressorMixin, BaseEstimator):
         return first + X[:, 1:].sum(axis=1) + (0 if self.fit_intercept else 9)
 
 
-def test_means_and_standard_errors():
+def test_means():
     display = PenaltyPathDisplay.from_search(search_of())
     np.testing.assert_array_equal(display.weights, [0, 0.1, 1, 10])
-    means, errors = FOLDS.mean(axis=1)[[1, 2, 0, 3]], 0.1 / np.sqrt(3)
-    line, caps, bars = display.ax_.containers[0]
-    np.testing.assert_allclose(line.get_ydata(), means)
-    np.testing.assert_allclose(caps[0].get_ydata(), means - errors)
-    np.testing.assert_allclose(caps[1].get_ydata(), means + errors)
+    line = display.ax_.lines[0]
+    np.testing.assert_allclose(line.get_ydata(), FOLDS.mean(axis=1)[[1, 2, 0, 3]])
     # zero is one step to the left, and is called by its name
     np.testing.assert_allclose(line.get_xdata(), [0.01, 0.1, 1, 10])
     assert display.ax_.get_xscale() == "log"
@@ -53,20 +51,38 @@ def test_means_and_standard_errors():
     assert display.ax_.get_ylabel() == "accuracy"
 
 
-def test_the_band_and_what_lies_in_it():
-    folds = FOLDS.copy()
-    folds[0] -= 0.01  # the weight 0.1 is best, 1 and not 0 is within a standard error
+def lower_edge(display):
+    """Return the band's lower edge at each place of the line, as drawn."""
+    vertices = display.ax_.collections[0].get_paths()[0].vertices
+    places = display.ax_.lines[0].get_xdata()
+    return [vertices[np.isclose(vertices[:, 0], place), 1].min() for place in places]
+
+
+def test_the_band_is_paired_over_folds():
+    # folds differ by much, from the best, which is weight 1, the others little
+    easy_and_hard = np.array([0.9, 0.5])
+    folds = easy_and_hard - np.array([[0, 0], [0.01, 0.03], [0.02, 0.06], [0, 0.1]])
     display = PenaltyPathDisplay.from_search(search_of(folds=folds))
-    low, high = display.band_
-    assert display.best_weight_ == 0.1
-    np.testing.assert_allclose([low, high], [0.9 - 0.1 / np.sqrt(3), 0.9])
-    np.testing.assert_array_equal(display.within_band_, [0.1, 1])
-    band = display.ax_.patches[0]
-    corners = band.get_patch_transform().transform(band.get_path().vertices)[:, 1]
-    assert (corners.min(), corners.max()) == pytest.approx((low, high))
+    assert display.best_weight_ == 1
+    # half the difference of two folds is the standard error of their mean
+    errors = np.array([0.01, 0.02, 0, 0.05])
+    np.testing.assert_allclose(display.band_, np.stack([0.7 - errors, np.full(4, 0.7)], axis=1))
+    np.testing.assert_allclose(lower_edge(display), 0.7 - errors)
+    # the weight 10 lies on the edge; 0 and 0.1 are lower by twice their standard error
+    np.testing.assert_array_equal(display.within_band_, [1, 10])
     labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
-    assert "best: 0.1" in labels
-    assert "largest in the band: 1" in labels
+    assert "best: 1" in labels
+    assert "largest in the band: 10" in labels
+
+
+def test_the_band_agrees_with_the_rule():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        search = search_of(folds=0.8 + 0.1 * rng.normal(size=3) + 0.03 * rng.normal(size=(4, 3)))
+        search.cv_results_["mean_test_score"] = FOLDS.mean(axis=1)  # by which metrics are found
+        display = PenaltyPathDisplay.from_search(search)
+        assert display.within_band_[-1] == WEIGHTS[one_standard_error(search.cv_results_)]
+        plt.close(display.figure_)
 
 
 def test_of_equals_the_smallest_is_best():
@@ -102,10 +118,13 @@ def test_scores_beside_invariance(X):
     assert score.get_ylabel() == "r2"
     # of a sum of 4 features along the first: 4 g² / (g² + 3), with its slope g
     expected = [1, 4 * 0.25 / 3.25]
-    np.testing.assert_allclose(invariance.containers[0][0].get_ydata(), expected, rtol=1e-6)
+    line, caps, _ = invariance.containers[0]
+    np.testing.assert_allclose(line.get_ydata(), expected, rtol=1e-6)
+    errors = display.invariance_errors.std(axis=1, ddof=1) / np.sqrt(3)
+    np.testing.assert_allclose(caps[1].get_ydata() - caps[0].get_ydata(), 2 * errors, atol=1e-12)
     rows = search.cv_results_
     best = [rows["mean_test_r2"][k] for k in (0, 1)]  # with the intercept, that is right
-    np.testing.assert_allclose(score.containers[0][0].get_ydata(), best)
+    np.testing.assert_allclose(score.lines[0].get_ydata(), best)
     by_name = PenaltyPathDisplay.from_search(search, score="r2", invariance="invariance")
     np.testing.assert_array_equal(by_name.invariance_errors, display.invariance_errors)
     grid_of_axes = plt.subplots(2, 1)[1]
