@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from sklearn import config_context, get_config
+from sklearn import get_config
 from sklearn.utils import _safe_indexing
 
 from sktangent._checks import check_tangents
-from sktangent.estimators.tangent_rows import NetworkUnits, blaming, compute_tangents
+from sktangent.estimators.tangent_rows import NetworkUnits, compute_tangents, computing
 from sktangent.training.batches import forward_strides
 from sktangent.training.computed_rows import ComputedRows
 
@@ -57,8 +57,10 @@ def combinations(tangents: Callable, X: np.ndarray, signs: np.ndarray) -> np.nda
     return forward_strides(check_tangents(V, X, "tangents.combine(X, coefficients)"))
 
 
-class CombinedRows:
-    """Combinations of samples' tangents, drawn and computed anew whenever they are asked for.
+class DrawnRows:
+    """What is computed of samples from random numbers, drawn anew whenever it is asked for.
+
+    The numbers of a batch are drawn by ``_draw(rows)`` and handed to the call behind its rows.
 
     Parameters
     ----------
@@ -67,16 +69,43 @@ class CombinedRows:
     X : ndarray of shape (n_samples, *input_shape)
         The samples.
     tangents : callable
-        The tangents, with a ``combine``.
+        The tangents.
     units : NetworkUnits
-        What becomes of them on the way to the network.
-    n_projections : int
-        How many combinations of each sample.
+        What becomes of samples and tangents on the way to the network.
     seed : int
         Where the random numbers start.
     """
 
     with_derivatives = False
+
+    def __init__(
+        self, frame, X: np.ndarray, tangents: Callable, units: NetworkUnits, seed: int
+    ) -> None:
+        self._frame = frame
+        self._X = X
+        self._tangents = tangents
+        self._units = units
+        self._random = np.random.default_rng(seed)
+        self._config = get_config()  # which threads do not share
+
+    def computed(self, train: slice | np.ndarray) -> ComputedRows:
+        """Stand for what is computed of some samples."""
+        rows = np.arange(len(self._X))[train]
+        return ComputedRows(self, len(self._X), draw=self._draw).subset(rows)
+
+
+class CombinedRows(DrawnRows):
+    """Combinations of samples' tangents.
+
+    Parameters
+    ----------
+    frame, X, tangents, units
+        As of :class:`DrawnRows`; the tangents have a ``combine``.
+    n_projections : int
+        How many combinations of each sample.
+    seed : int
+        Where the random numbers start.
+    """
 
     def __init__(
         self,
@@ -87,23 +116,13 @@ class CombinedRows:
         n_projections: int,
         seed: int,
     ) -> None:
-        self._frame = frame
-        self._X = X
-        self._tangents = tangents
-        self._units = units
+        super().__init__(frame, X, tangents, units, seed)
         self._k = n_projections
-        self._random = np.random.default_rng(seed)
-        self._config = get_config()  # which threads do not share
         self.shape = compute_tangents(tangents, X[:1])[0].shape[1:]
-
-    def computed(self, train: slice | np.ndarray) -> ComputedRows:
-        """Stand for the combinations of some samples."""
-        rows = np.arange(len(self._X))[train]
-        return ComputedRows(self, len(self._X), draw=self._draw).subset(rows)
 
     def __call__(self, rows: np.ndarray, signs: np.ndarray) -> dict[str, np.ndarray]:
         """Compute combinations of the tangents of some samples."""
-        with config_context(**self._config), blaming(rows, len(self._X)):
+        with computing(self._config, rows, len(self._X)):
             V = combinations(self._tangents, self._X[rows], signs)
             V = self._units.inputs.push_forward(_safe_indexing(self._frame, rows), V)
         return {"tangents": V}

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from sklearn import config_context, get_config
 from sklearn.utils import _safe_indexing
 
 from sktangent._checks import check_nonnegative
 from sktangent._tables import like_frame
-from sktangent.estimators.combined_rows import combinations, draw_signs
-from sktangent.estimators.tangent_rows import NetworkUnits, blaming, compute_tangents
+from sktangent.estimators.combined_rows import DrawnRows, combinations, draw_signs
+from sktangent.estimators.tangent_rows import (
+    NetworkUnits,
+    check_as_many,
+    compute_tangents,
+    computing,
+)
 from sktangent.training.batches import forward_strides
-from sktangent.training.computed_rows import ComputedRows
 
 
 def moves_samples(augment) -> bool:
@@ -62,7 +65,7 @@ def largest_amounts(augment, tangents: Callable, X: np.ndarray) -> np.ndarray:
     return amounts
 
 
-class MovedRows:
+class MovedRows(DrawnRows):
     """Samples that are moved anew whenever they are asked for, and their tangents there.
 
     Parameters
@@ -86,8 +89,6 @@ class MovedRows:
         Where the random numbers start.
     """
 
-    with_derivatives = False
-
     def __init__(
         self,
         frame,
@@ -99,28 +100,17 @@ class MovedRows:
         n_projections: int | None,
         seed: int,
     ) -> None:
-        self._frame = frame
-        self._X = X
-        self._tangents = tangents
+        super().__init__(frame, X, tangents, units, seed)
         self._amounts = amounts
-        self._units = units
         self._with_tangents = with_tangents
         are_fewer = n_projections is not None and n_projections < len(amounts)
         combines = with_tangents and are_fewer and hasattr(tangents, "combine")
         self._n_combinations = n_projections if combines else None
-        self._random = np.random.default_rng(seed)
-        self._config = get_config()  # which threads do not share
         self.shape = (len(amounts), *X.shape[1:])
-
-    def computed(self, train: slice | np.ndarray) -> ComputedRows:
-        """Stand for some of the samples, in a dict of what the net trains on."""
-        return ComputedRows(self, len(self._X), draw=self._draw).subset(
-            np.arange(len(self._X))[train]
-        )
 
     def __call__(self, rows: np.ndarray, amounts: np.ndarray, signs) -> dict[str, np.ndarray]:
         """Move some samples, and find their tangents, or combinations, where they come to lie."""
-        with config_context(**self._config), blaming(rows, len(self._X)):
+        with computing(self._config, rows, len(self._X)):
             X = self._X[rows]
             moved = _check_moved(self._tangents.move(X, amounts), X)
             frame = like_frame(_safe_indexing(self._frame, rows), moved)
@@ -143,11 +133,7 @@ class MovedRows:
         if signs is not None:
             return combinations(self._tangents, X, signs)
         V = _invariant(*compute_tangents(self._tangents, X))
-        if V.shape[1] != len(self._amounts):
-            raise ValueError(
-                f"tangents(X) returned {len(self._amounts)} tangents for one part of X and "
-                f"{V.shape[1]} for another; all samples must have as many."
-            )
+        check_as_many(V, len(self._amounts))
         return V
 
 

@@ -95,7 +95,7 @@ class TangentRows:
     def __call__(self, rows: slice | np.ndarray) -> dict[str, np.ndarray]:
         """Find those of some samples."""
         units = self._units
-        with config_context(**self._config), blaming(rows, len(self._X)):
+        with computing(self._config, rows, len(self._X)):
             V, d = self._raw(rows)
             if self._derivatives is not None:
                 d = self._checked_derivatives(V.shape[1])[rows]
@@ -115,11 +115,7 @@ class TangentRows:
         if self.shape is None:
             self.shape = V.shape[1:]
             self.with_derivatives = derivatives is not None
-        if self.shape != V.shape[1:]:
-            raise ValueError(
-                f"tangents(X) returned {self.shape[0]} tangents for one part of X and {V.shape[1]} "
-                "for another; all samples must have as many."
-            )
+        check_as_many(V, self.shape[0])
         if self.with_derivatives is (derivatives is None):
             raise ValueError(
                 "tangents(X) returned derivatives for one part of X and none for another; NaN says "
@@ -162,10 +158,20 @@ class TangentRows:
 
 
 @contextlib.contextmanager
-def blaming(rows: slice | np.ndarray, n_samples: int) -> Iterator[None]:
-    """Let errors say for which samples tangents were being computed."""
+def computing(config: dict, rows: slice | np.ndarray, n_samples: int) -> Iterator[None]:
+    """Compute under scikit-learn's settings of a fit; errors say for which samples it was.
+
+    Parameters
+    ----------
+    config : dict
+        The settings, which threads do not share.
+    rows : slice or ndarray of int
+        The samples.
+    n_samples : int
+        How many there are.
+    """
     try:
-        with memory_for("tangents", _FEWER_TANGENTS):
+        with config_context(**config), memory_for("tangents", _FEWER_TANGENTS):
             yield
     except Exception as error:
         index = np.arange(n_samples)[rows]
@@ -174,6 +180,15 @@ def blaming(rows: slice | np.ndarray, n_samples: int) -> Iterator[None]:
             named = f"{index[0]} to {index[-1]}"
         error.add_note(f"It came up with the tangents of samples {named} of X.")
         raise
+
+
+def check_as_many(V: np.ndarray, n_tangents: int) -> None:
+    """Check that samples have as many tangents as others."""
+    if V.shape[1] != n_tangents:
+        raise ValueError(
+            f"tangents(X) returned {n_tangents} tangents for one part of X and {V.shape[1]} for "
+            "another; all samples must have as many."
+        )
 
 
 def compute_tangents(tangents: Callable | np.ndarray, X: np.ndarray) -> tuple[np.ndarray, object]:
