@@ -9,10 +9,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 import torch
 from sklearn.base import _fit_context, clone
-from sklearn.utils import (
-    _safe_indexing,
-    check_random_state,
-)
+from sklearn.utils import _safe_indexing, check_random_state
 from torch import nn
 
 from sktangent._html import diagram
@@ -228,7 +225,9 @@ class TangentPropEstimator(ChecksData, Answers, SkorchParameters, ABC):
                 "x": self._input_map().transform(frame, X),
                 **relative_weight(weight, self._mean_weight, X.dtype),
             }
-            find = self._tangent_rows(frame, X, train, tangents, derivatives, derivative_weight)
+            find = self._tangent_rows(
+                frame, X, train, tangents, derivatives, derivative_weight, device
+            )
             collected = collect_inputs(find, inputs, X, train, self._get_skorch_params())
             if is_unknown is not None:
                 check_something_is_known(y, derivatives, find)
@@ -332,7 +331,7 @@ class TangentPropEstimator(ChecksData, Answers, SkorchParameters, ABC):
         self._tangents_noted = note(self.tangents)
 
     def _tangent_rows(
-        self, frame, X, train, tangents, derivatives, derivative_weight
+        self, frame, X, train, tangents, derivatives, derivative_weight, device: torch.device
     ) -> TangentRows | CombinedRows | MovedRows | None:
         """Tell where tangents and derivatives come from, if there are to be any, or moves."""
         source = tangents if self.tangents is None or tangents is not None else self.tangents_
@@ -368,8 +367,7 @@ class TangentPropEstimator(ChecksData, Answers, SkorchParameters, ABC):
         if self.penalty_weight == 0 or has_none:
             return None
         given = (derivatives, derivative_weight, self.n_projections)
-        is_cpu = resolve_device(self.device, self.accelerator).type == "cpu"
-        if is_cpu and pays_to_combine(source, X, *given, self._get_skorch_params()):
+        if device.type == "cpu" and pays_to_combine(source, X, *given, self._get_skorch_params()):
             seed = self._random_state.randint(np.iinfo(np.int32).max)
             return CombinedRows(frame, X, source, units, self.n_projections, seed)
         return TangentRows(frame, X, source, derivatives, derivative_weight, units)
