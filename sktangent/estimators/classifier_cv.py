@@ -45,6 +45,26 @@ class TangentPropClassifierCV(PenaltyWeightSearch, TangentPropClassifier):  # no
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, sample_weight=None, tangents=None, derivatives=None, groups=None):
-        """X."""
-        metadata = {"sample_weight": sample_weight, "tangents": tangents}
-        return self._search(X, y, groups, **metadata, derivatives=derivatives)
+        """Choose a penalty weight by cross-validation, and train on all samples with it.
+
+        Parameters
+        ----------
+        X, y, sample_weight, tangents, derivatives
+            As in ``fit`` of :class:`~sktangent.TangentPropClassifier`. Each fold has its part.
+        groups : array-like of shape (n_samples,), default=None
+            The group of each sample, for a ``cv`` that keeps groups together.
+
+        Returns
+        -------
+        self : TangentPropClassifierCV
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or an array is not as described, if the folds do not suit the samples, or
+            if every fit of the search diverges, or the last one.
+        """
+        return self._search(
+            X, y, groups, sample_weight=sample_weight, tangents=tangents, derivatives=derivatives
+        )

@@ -16,6 +16,7 @@ from sktangent._speed.chains import Chain, chain_of
 from sktangent._speed.stacked import Course, Trained, train_stacked
 from sktangent._speed.stacked_batches import FoldData
 from sktangent.estimators.fold_fits import Data, Outcome, Scoring, fit_apart
+from sktangent.estimators.kinds import params_of, weights_in
 from sktangent.estimators.moved_rows import moves_samples
 from sktangent.estimators.waiting import Pending, waiting_fit
 from sktangent.training.batches import as_tensor
@@ -24,7 +25,6 @@ from sktangent.training.computed_rows import ComputedRows
 # parameters with which every fit goes its own way
 _OWN_WAY = ("module", "callbacks", "n_projections", "autocast", "accelerator")
 _LOSSES = (nn.MSELoss, nn.CrossEntropyLoss, nn.BCEWithLogitsLoss)
-_KIND = "tangents__weights__"
 # multiplications of the largest product of one network in a step, tangents included
 _LARGE_PRODUCT = 1e7
 # numbers that are held of each output of a layer (values, gradients), and of each parameter
@@ -146,9 +146,9 @@ def fit_stacked(
 
 def _common(candidates: list[dict]) -> dict:
     """Give every kind, and the penalty, the weight one, unless no candidate has any penalty."""
-    names = [name for name in candidates[0] if name.startswith(_KIND)]
     is_any = any(one["penalty_weight"] > 0 for one in candidates)
-    return {"penalty_weight": float(is_any), **dict.fromkeys(names, 1.0)}
+    ones = dict.fromkeys(weights_in(candidates[0]), 1.0)
+    return {**params_of(ones), "penalty_weight": float(is_any)}
 
 
 def _strengths(candidates: list[dict], ready, sample) -> torch.Tensor:
@@ -156,10 +156,10 @@ def _strengths(candidates: list[dict], ready, sample) -> torch.Tensor:
     x = ready.pending_.rows(np.arange(1))
     n_tangents = x["tangents"].shape[1] if "tangents" in x else 0
     weights = np.array([np.full(n_tangents, one["penalty_weight"]) for one in candidates])
-    if any(name.startswith(_KIND) for name in candidates[0]):
+    if weights_in(candidates[0]):
         kinds = [name.split("__")[0] for name in ready.tangents_.tangent_names(sample)]
         for row, one in zip(weights, candidates, strict=True):
-            row *= [one.get(f"{_KIND}{kind}", 1.0) for kind in kinds]
+            row *= [weights_in(one).get(kind, 1.0) for kind in kinds]
     return torch.tensor(weights).to(ready.pending_.net.device, as_tensor(x["x"]).dtype)
 
 
@@ -216,7 +216,7 @@ def _fold_data(pending: Pending, chain: Chain) -> FoldData:
         parts.get("sample_weight"),
         pending.net.l2,
         pending.generator,
-        [p.detach() for layer in chain.linear for p in (layer.weight, layer.bias)],
+        [p.detach() for p in _params_of(chain)],
     )
 
 
@@ -249,10 +249,13 @@ def _pieces(n_candidates: int, course: Course, stacks: list[FoldData]) -> Iterab
     return [range(i, min(i + size, n_candidates)) for i in range(0, n_candidates, size)]
 
 
+def _params_of(chain: Chain) -> list[nn.Parameter]:
+    return [p for layer in chain.linear for p in (layer.weight, layer.bias)]
+
+
 def _put(params: list[torch.Tensor], chain: Chain) -> None:
-    own = [p for layer in chain.linear for p in (layer.weight, layer.bias)]
     with torch.no_grad():
-        for parameter, value in zip(own, params, strict=True):
+        for parameter, value in zip(_params_of(chain), params, strict=True):
             parameter.copy_(value)
 
 

@@ -10,12 +10,19 @@ from sktangent.estimators.fold_fits import Outcome
 from sktangent.model_selection import best_score, fold_scores, within_one_standard_error
 
 _PASSES = 2
+_PREFIX = "tangents__weights__"
 
 
 def params_of(weights: dict[str, float]) -> dict[str, float]:
     """Write the weights of kinds as parameters of the plain estimator."""
-    by_kind = {f"tangents__weights__{kind}": weight for kind, weight in weights.items()}
+    by_kind = {f"{_PREFIX}{kind}": weight for kind, weight in weights.items()}
     return {"penalty_weight": 1.0, **by_kind}
+
+
+def weights_in(params: dict) -> dict[str, float]:
+    """Read the weights of kinds out of parameters; there may be none."""
+    given = {name: weight for name, weight in params.items() if name.startswith(_PREFIX)}
+    return {name.removeprefix(_PREFIX): weight for name, weight in given.items()}
 
 
 def search_kinds(

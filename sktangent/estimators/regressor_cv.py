@@ -51,7 +51,32 @@ class TangentPropRegressorCV(PenaltyWeightSearch, TangentPropRegressor):  # noqa
         derivative_weight=None,
         groups=None,
     ):
-        """X."""
-        metadata = {"sample_weight": sample_weight, "tangents": tangents}
-        metadata |= {"derivatives": derivatives, "derivative_weight": derivative_weight}
-        return self._search(X, y, groups, **metadata)
+        """Choose a penalty weight by cross-validation, and train on all samples with it.
+
+        Parameters
+        ----------
+        X, y, sample_weight, tangents, derivatives, derivative_weight
+            As in ``fit`` of :class:`~sktangent.TangentPropRegressor`. Each fold has its part.
+        groups : array-like of shape (n_samples,), default=None
+            The group of each sample, for a ``cv`` that keeps groups together.
+
+        Returns
+        -------
+        self : TangentPropRegressorCV
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or an array is not as described, if the folds do not suit the samples, or
+            if every fit of the search diverges, or the last one.
+        """
+        return self._search(
+            X,
+            y,
+            groups,
+            sample_weight=sample_weight,
+            tangents=tangents,
+            derivatives=derivatives,
+            derivative_weight=derivative_weight,
+        )

@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sktangent._checks import check_nonnegative
 from sktangent.estimators.fold_batch import fit_folds
 from sktangent.estimators.fold_fits import Data, Outcome, Scoring
-from sktangent.estimators.kinds import search_kinds
+from sktangent.estimators.kinds import search_kinds, weights_in
 from sktangent.estimators.waiting import waiting_fit
 from sktangent.estimators.weight_grid import (
     by_kind,
@@ -92,7 +92,9 @@ class PenaltyWeightSearch:
         augments=None,
         **kwargs,
     ) -> None:
-        unknown = {name: kwargs.pop(name) for name in ("penalty_weight",) if name in kwargs}
+        unknown = (
+            {"penalty_weight": kwargs.pop("penalty_weight")} if "penalty_weight" in kwargs else {}
+        )
         super().__init__(tangents, **kwargs)
         del self.penalty_weight
         self.penalty_weights = penalty_weights
@@ -241,8 +243,7 @@ class PenaltyWeightSearch:
                 delattr(self, name)
         plain_params = best.get_params(deep=False)
         vars(self).update({k: v for k, v in vars(best).items() if k not in plain_params})
-        kinds = {k.split("__")[-1]: v for k, v in chosen.items() if k.startswith("tangents__")}
-        self.penalty_weight_ = kinds or chosen["penalty_weight"]
+        self.penalty_weight_ = weights_in(chosen) or chosen["penalty_weight"]
         if self.augments is not None:
             self.augment_ = chosen["augment"]
         return self

@@ -124,7 +124,7 @@ def natural_scales(plain, probe, X, y, metadata: dict) -> np.ndarray:
         fitted = without.fit(X, y, **metadata)
     criterion, module = pending.net.criterion_, fitted.module_.eval()
     target = torch.as_tensor(pending.target[index], device=device)
-    weight, given = rows.get("sample_weight"), ("derivatives", "derivative_weight")
+    weight = rows.get("sample_weight")
     with torch.no_grad():
         outputs, slopes = propagate(module, rows["x"], rows["tangents"])
         nothing = criterion.data_term(torch.zeros_like(outputs), target, weight)
@@ -133,14 +133,19 @@ def natural_scales(plain, probe, X, y, metadata: dict) -> np.ndarray:
                 outputs,
                 target,
                 slopes[:, t : t + 1],
-                *(rows[name][:, t : t + 1] if name in rows else None for name in given[:1]),
+                _along(rows, "derivatives", t),
                 weight,
-                *(rows[name][:, t : t + 1] for name in given[1:] if name in rows),
+                _along(rows, "derivative_weight", t),
             )
             for t in range(slopes.shape[1])
         ]
     with np.errstate(divide="ignore"):
         return nothing.item() / np.array([penalty.item() for penalty in penalties])
+
+
+def _along(rows: dict[str, torch.Tensor], name: str, t: int) -> torch.Tensor | None:
+    """Take what is given for one tangent, if it is given."""
+    return rows[name][:, t : t + 1] if name in rows else None
 
 
 def scale_of(scales: np.ndarray) -> float:
