@@ -210,6 +210,32 @@ def fold_scores(cv_results: Mapping, metric: str) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
+def weight_columns(cv_results: Mapping) -> list[str]:
+    """Name the columns of parameters whose name ends in ``penalty_weight``.
+
+    Parameters
+    ----------
+    cv_results : dict of str to array
+        The ``cv_results_`` of a search.
+
+    Returns
+    -------
+    columns : list of str
+        Their names, ``param_...``.
+
+    Examples
+    --------
+    >>> from sktangent.model_selection import weight_columns
+    >>> weight_columns({"param_net__penalty_weight": [0, 1], "param_net__lr": [1, 1]})
+    ['param_net__penalty_weight']
+    """
+    return [
+        name
+        for name in cv_results
+        if name.startswith("param_") and name.removeprefix("param_").split("__")[-1] == _WEIGHT
+    ]
+
+
 def _metrics(cv_results: Mapping) -> list[str]:
     prefix = "mean_test_"
     return [name.removeprefix(prefix) for name in cv_results if name.startswith(prefix)]
@@ -229,11 +255,7 @@ def _closeness(cv_results: Mapping, invariance: str) -> np.ndarray:
     """Return what is the greater the more closely a candidate holds to what it was told."""
     if f"mean_test_{invariance}" in cv_results:
         return np.asarray(cv_results[f"mean_test_{invariance}"], dtype=float)
-    columns = [
-        name
-        for name in cv_results
-        if name.startswith("param_") and name.removeprefix("param_").split("__")[-1] == _WEIGHT
-    ]
+    columns = weight_columns(cv_results)
     if len(columns) != 1:
         raise ValueError(
             f"cv_results must have the metric {invariance!r}, or one parameter whose name ends in "

@@ -9,6 +9,7 @@ from sktangent.metrics import is_invariance_scorer
 from sktangent.model_selection import (
     fold_scores,
     paired_standard_errors,
+    weight_columns,
     within_one_standard_error,
 )
 
@@ -200,11 +201,7 @@ class PenaltyPathDisplay:
 
 
 def _weight_column(results: dict) -> str:
-    columns = [
-        name
-        for name in results
-        if name.startswith("param_") and name.removeprefix("param_").split("__")[-1] == _WEIGHT
-    ]
+    columns = weight_columns(results)
     if len(columns) != 1:
         found = columns or [name for name in results if name.startswith("param_")]
         raise ValueError(
