@@ -5,7 +5,7 @@ two layers of 12 and trains for 1,000 iterations, its default; of a small grid o
 rate and regularization the combination with the best median counts, a choice that nobody with real
 data could make, and the time is that of one fit. gpytorch's gradient-enhanced process
 (``RBFKernelGrad``, L-BFGS) solves with a matrix of n (d + 1) rows; beyond 700 of them it is left
-out, since it takes more than a minute. Scores are 1 - R² of the true values at 2,000 other
+out here. Scores are 1 - R² of the true values at 2,000 other
 points, with noise too, which is given as a part of the standard deviation of the values and of
 each partial derivative::
 
