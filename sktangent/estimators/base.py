@@ -21,9 +21,15 @@ from sktangent.estimators.build import let_helper_move, resolve_device
 from sktangent.estimators.checks import ChecksData
 from sktangent.estimators.combined_rows import CombinedRows, pays_to_combine
 from sktangent.estimators.convergence import warn_if_unfinished
-from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
+from sktangent.estimators.going_on import (
+    check_can_go_on,
+    fixed_params,
+    is_same,
+    note,
+    open_checkpoint,
+)
 from sktangent.estimators.moved_rows import MovedRows, largest_amounts
-from sktangent.estimators.network import build_net, go_on_with, show_progress
+from sktangent.estimators.network import build_net, go_on_with, show_progress, standardize
 from sktangent.estimators.parameters import CONSTRAINTS, SkorchParameters
 from sktangent.estimators.persistence import from_state, to_state, warn_if_state_is_lost
 from sktangent.estimators.schedule import FULL_BATCH, NAMES, Schedule, plan
@@ -40,6 +46,7 @@ from sktangent.estimators.training_data import (
 from sktangent.estimators.weighted_fit import fit_weighted
 from sktangent.modules import MLP
 from sktangent.net import TangentPropNet
+from sktangent.training.checkpoints import keeping
 from sktangent.training.distributed import (
     average,
     common_random_state,
@@ -244,7 +251,10 @@ class TangentPropEstimator(ChecksData, Answers, SkorchParameters, ABC):
                 net = go_on_with(net, self, schedule, self._l2(schedule))
             net.train_split = fixed_split(inputs, target, valid)
             n_epochs_before = len(net.history)
-            self._train(net, schedule, collected, target[train], fresh, incremental)
+            given = {"X": frame, "y": y, "sample_weight": sample_weight, "tangents": tangents}
+            given.update(derivatives=derivatives, derivative_weight=derivative_weight)
+            with keeping(net, None if incremental else open_checkpoint(self, net, find, **given)):
+                self._train(net, schedule, collected, target[train], fresh, incremental)
         if fresh:
             self._built_with = fixed_params(self)
         self.net_, self._schedule, self._in_parts = net, schedule, incremental
@@ -280,7 +290,7 @@ class TangentPropEstimator(ChecksData, Answers, SkorchParameters, ABC):
             device,
         )
         if schedule.optimizer == "lm" and isinstance(net.module_, MLP):
-            _standardize(net.module_, x[train])
+            standardize(net.module_, x[train])
         if find is not None and self.penalty_weight > 0:
             self._check_activations(net.module_, torch.tensor(x[:1], device=device))
         return net
@@ -386,10 +396,3 @@ def _step_on(inputs: dict, schedule: Schedule) -> str:
         if isinstance(part, np.ndarray)
     ]
     return f"a step of optimizer {schedule.optimizer!r} on {', '.join(parts) or 'computed rows'}"
-
-
-def _standardize(module: MLP, x: np.ndarray) -> None:
-    """Let a new network see samples in the standard units of their features."""
-    x = x.reshape(len(x), -1)
-    statistics = moments(x, np.ones(len(x)))
-    module.expect(*(torch.as_tensor(s).to(module[0].weight) for s in statistics))
