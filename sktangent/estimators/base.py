@@ -54,6 +54,7 @@ from sktangent.training.distributed import (
     fits_together,
     note_samples,
     of_first,
+    without_accelerator,
     writes,
 )
 from sktangent.training.history import EpochHistory
@@ -142,8 +143,7 @@ class TangentPropEstimator(ChecksData, Answers, SkorchParameters, ABC):
         return hasattr(self, "net_")
 
     def __getstate__(self) -> dict:
-        """Leave the accelerator out, which belongs to processes that run."""
-        return to_state(self, {**super().__getstate__(), "accelerator": None})
+        return to_state(self, without_accelerator(super().__getstate__()))
 
     def __setstate__(self, state: dict) -> None:
         from_state(self, state)

@@ -48,8 +48,7 @@ def noisy(folder, **params):
     return TangentPropClassifier(TransformTangents([gain, offset]), **{**defaults, **params})
 
 
-def train(folder, begun):
+def train(folder):
     """Train, the state kept after every epoch."""
     checkpoints._SECONDS, checkpoints._SHARE = 0.0, float("inf")
-    begun.set()
     noisy(folder).fit(X, LABELS)

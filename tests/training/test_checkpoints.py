@@ -95,17 +95,18 @@ def test_killed(tmp_path, at_every_epoch):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.training.kept_fits"])
     n_resumed = 0
-    for k, part in enumerate(np.random.default_rng(0).uniform(0.2, 0.9, 4)):
-        begun = context.Event()
-        process = context.Process(target=train, args=(tmp_path / str(k), begun))
+    for k, part in enumerate([0.1, 0.3, 0.6]):
+        folder = tmp_path / str(k)
+        process = context.Process(target=train, args=(folder,))
         process.start()
-        begun.wait()
+        while process.is_alive() and not files_in(folder):
+            time.sleep(0.001)
         time.sleep(part * seconds)
         process.kill()
         process.join()
-        n_resumed += any(name.endswith(".checkpoint") for name in files_in(tmp_path / str(k)))
-        assert_same(noisy(tmp_path / str(k)).fit(X, LABELS), expected)
-        assert not files_in(tmp_path / str(k))
+        n_resumed += any(name.endswith(".checkpoint") for name in files_in(folder))
+        assert_same(noisy(folder).fit(X, LABELS), expected)
+        assert not files_in(folder)
     assert n_resumed
 
 
