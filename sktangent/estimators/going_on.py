@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
+
 import joblib
 import numpy as np
 import torch
@@ -169,14 +173,34 @@ def _letters(noted):
         return _letters({"": type(noted), **noted.state_dict()})
     if is_frame(noted):
         return [(str(name), _letters(np.asarray(noted[name]))) for name in noted.columns]
-    if hasattr(noted, "__code__"):
-        code = noted.__code__
-        constants = [x for x in code.co_consts if isinstance(x, (int, float, str))]
-        return [noted.__qualname__, code.co_code, code.co_names, constants]
+    if isinstance(noted, functools.partial):
+        return _letters(note([noted.func, noted.args, noted.keywords]))
+    if inspect.ismethod(noted):
+        return _letters(note([noted.__func__, noted.__self__]))
+    if inspect.isfunction(noted):
+        return _letters(_code_of(noted))
+    if _is_of_attributes(noted):  # of which there may be no pickle, or, with tensors, many
+        return _letters(note({"": type(noted), **vars(noted)}))
     try:
         return joblib.hash(to_plain(noted))
     except Exception:  # what cannot be pickled
         return type(noted).__qualname__
+
+
+def _is_of_attributes(noted) -> bool:
+    if isinstance(noted, type) or inspect.ismodule(noted):
+        return False
+    ways = ("__reduce__", "__reduce_ex__")
+    has_own_way = any(getattr(type(noted), way) is not getattr(object, way) for way in ways)
+    return hasattr(noted, "__dict__") and not has_own_way
+
+
+def _code_of(function: Callable) -> list:
+    code = function.__code__
+    constants = [x for x in code.co_consts if isinstance(x, (int, float, str))]
+    enclosed = inspect.getclosurevars(function).nonlocals
+    given = [function.__defaults__, {k: x for k, x in enclosed.items() if x is not function}]
+    return [function.__qualname__, code.co_code, list(code.co_names), constants, note(given)]
 
 
 def _are_same(a, b) -> bool:

@@ -6,13 +6,15 @@ import os
 import pickle
 import time
 import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from skorch.callbacks import Callback, EarlyStopping, Freezer, LRScheduler, Unfreezer
 
 from sktangent import TangentPropRegressor, TangentPropRegressorCV
@@ -265,6 +267,62 @@ def test_other_data(tmp_path, accident):
         model = regressor(tmp_path, max_epochs=8, optimizer="adam")
         with pytest.warns(UserWarning, match=rf"differs from the nearest in .*\b{name} in fit"):
             model.fit(*args, **kwargs)
+
+
+class Callable:
+    def __init__(self, value):
+        self.value = value
+
+    def __call__(self, X):
+        return X[:, np.newaxis] * self.value
+
+
+def scaled(X, value):
+    return X[:, np.newaxis] * value
+
+
+def linear(value):
+    layer = torch.nn.Linear(4, 1)
+    torch.nn.init.constant_(layer.weight, value)
+    torch.nn.init.zeros_(layer.bias)
+    return layer
+
+
+PARAMETERS = {
+    "closure": lambda value: lambda X: X[:, np.newaxis] * value,
+    "default": lambda value: lambda X, by=value: X[:, np.newaxis] * by,
+    "partial": lambda value: partial(scaled, value=value),
+    "method": lambda value: Callable(value).__call__,
+    "tensor": lambda value: Callable(torch.full((4,), float(value))),
+    "lambda": lambda value: Callable([lambda: value]),
+    "builtin": lambda value: Callable((max, min)[value]),
+    "module": linear,
+    "transformer": lambda value: FunctionTransformer(kw_args={"value": value}),
+    "pipeline": lambda value: make_pipeline(StandardScaler(with_mean=bool(value))),
+    "callbacks": lambda value: [("stop", EarlyStopping(patience=value + 1))],
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_what_a_parameter_is(name, tmp_path):
+    def file_of(value):
+        net = regressor(max_epochs=1).fit(X, Y).net_
+        model = regressor(tmp_path).set_params(tangents=PARAMETERS[name](value))
+        return going_on.open_checkpoint(model, net, None).file
+
+    assert file_of(0) == file_of(0) != file_of(1)
+
+
+def test_frames_are_their_columns(tmp_path):
+    frame = pd.DataFrame({"a": [0.0, 1.0, 2.0], "b": ["x", "y", "z"]})
+    net = regressor(max_epochs=1).fit(X, Y).net_
+
+    def file_of(frame):
+        return going_on.open_checkpoint(regressor(tmp_path), net, None, X=frame).file
+
+    assert file_of(frame) == file_of(frame.copy())
+    for other in (frame.rename(columns={"a": "c"}), frame.replace("z", "x"), frame.astype(str)):
+        assert file_of(other) != file_of(frame)
 
 
 def test_quick_fits_write_nothing(tmp_path):
