@@ -111,9 +111,10 @@ class Checkpoint:
         self._next_write = end + max(_SECONDS, (end - start) / _SHARE)
 
     def remove(self) -> None:
-        """Remove the file."""
+        """Remove the file, and what a kill in the middle of writing it has left."""
         with contextlib.suppress(OSError):
             self.file.unlink(missing_ok=True)
+            _aside(self.file).unlink(missing_ok=True)
 
     def _write(self, net: skorch.NeuralNet) -> None:
         state = {
@@ -253,8 +254,12 @@ def _set_attributes(callback, attributes: dict) -> None:
             setattr(callback, name, kept["value"] if "value" in kept else kept["array"].numpy())
 
 
+def _aside(path: Path) -> Path:
+    return path.with_suffix(".part")
+
+
 def _write_aside(path: Path, *contents) -> None:
-    aside = path.with_suffix(".part")
+    aside = _aside(path)
     try:
         with open(aside, "wb") as file:
             file.writelines(contents)

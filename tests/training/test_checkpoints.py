@@ -90,26 +90,31 @@ def files_in(folder):
     return sorted(path.name for path in folder.glob("*"))
 
 
-def test_killed(tmp_path, at_every_epoch):
-    start = time.perf_counter()
-    expected = noisy(tmp_path / "whole").fit(X, LABELS)
-    seconds = time.perf_counter() - start
+def kill(folder, seconds):
+    """Kill a process that trains, so many seconds after its first epoch."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.training.kept_fits"])
-    n_resumed = 0
-    for k, part in enumerate([0.1, 0.3, 0.6]):
-        folder = tmp_path / str(k)
-        process = context.Process(target=train, args=(folder,))
-        process.start()
-        while process.is_alive() and not files_in(folder):
-            time.sleep(0.001)
-        time.sleep(part * seconds)
-        process.kill()
-        process.join()
-        n_resumed += any(name.endswith(".checkpoint") for name in files_in(folder))
-        assert_same(noisy(folder).fit(X, LABELS), expected)
-        assert not files_in(folder)
-    assert n_resumed
+    process = context.Process(target=train, args=(folder,))
+    process.start()
+    while process.is_alive() and not any(folder.glob("*.checkpoint")):
+        time.sleep(0.001)
+    time.sleep(seconds)
+    process.kill()
+    process.join()
+    return process.exitcode
+
+
+def test_killed(tmp_path, at_every_epoch):
+    expected = noisy(None).fit(X, LABELS)
+    seconds = 0.1
+    while kill(tmp_path / "kept", seconds) == 0:  # it had come to its end
+        seconds /= 2
+    (file,) = (tmp_path / "kept").glob("*.checkpoint")
+    file.with_suffix(".part").touch()  # as a kill in the middle of writing leaves one
+    resumed = noisy(tmp_path / "kept").fit(X, LABELS)
+    assert_same(resumed, expected)
+    assert not resumed.history_[0]["batches"]
+    assert not files_in(tmp_path / "kept")
 
 
 PLATEAU = {"policy": "ReduceLROnPlateau", "monitor": "train_loss", "patience": 1, "threshold": 0.1}
