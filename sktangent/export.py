@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import torch
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["to_onnx"]
 
-_N_TRACED = 2
-_N_CHECKED = (1, 3)
+_N_RECORDED = 2
+_N_TRIED = (1, 3)
 # Functions that onnxruntime computes in single precision only, on the CPU; Sigmoid where it takes
 # it and a product for one.
 _SINGLE_ONLY = {
@@ -103,14 +103,8 @@ def to_onnx(
     onnx = _onnx()
     steps, final = _taken_apart(estimator)
     check_is_fitted(estimator)
-    head = _Targets(final) if isinstance(final, TangentPropRegressor) else _head_of_labels(final)
-    shape = _input_shape(steps, final)
-    predictor = _Predictor(steps, final, head, shape).eval()
-    samples = [
-        torch.from_numpy(np.random.default_rng(0).random((n, *shape)).astype(final._dtype))
-        for n in (_N_TRACED, *_N_CHECKED)
-    ]
-    model = onnx.load_from_string(_export(predictor, samples))
+    head = _head_of(final)
+    model = onnx.load_from_string(_export(_Outputs(steps, final), head, final._dtype))
     _compute_in_single_precision(model)
     if "index" in head.names:
         _name_labels(model, final.classes_)
@@ -143,6 +137,24 @@ def _taken_apart(estimator) -> tuple[list, TangentPropClassifier | TangentPropRe
     return steps[:-1], steps[-1]
 
 
+class _Outputs(nn.Module):
+    """From samples to the outputs of the network."""
+
+    def __init__(self, steps: list, final: TangentPropClassifier | TangentPropRegressor) -> None:
+        super().__init__()
+        self.input_shape = _input_shape(steps, final)
+        preprocessor = getattr(final, "preprocessor_", None)
+        steps = steps if preprocessor is None else [*steps, preprocessor]
+        self.preprocessing = as_module(make_pipeline(*steps), self.input_shape) if steps else None
+        self.module = copy.deepcopy(_torch.uncompiled(final.module_)).cpu()
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.preprocessing is not None:
+            x = self.preprocessing(x.double()).to(x.dtype)
+        return self.module(x)
+
+
 def _input_shape(steps: list, final) -> tuple[int, ...]:
     if len(final._input_shape) > 1:  # steps that leave it as it is have led there
         return final._input_shape
@@ -150,21 +162,10 @@ def _input_shape(steps: list, final) -> tuple[int, ...]:
     return (next(s.n_features_in_ for s in [*steps, final] if hasattr(s, "n_features_in_")),)
 
 
-class _Predictor(nn.Module):
-    """All that is between samples and predictions."""
-
-    def __init__(self, steps: list, final, head: nn.Module, shape: tuple[int, ...]) -> None:
-        super().__init__()
-        preprocessor = getattr(final, "preprocessor_", None)
-        steps = steps if preprocessor is None else [*steps, preprocessor]
-        self.preprocessing = as_module(Pipeline(list(enumerate(steps))), shape) if steps else None
-        self.module = copy.deepcopy(_torch.uncompiled(final.module_)).cpu()
-        self.head = head
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        if self.preprocessing is not None:
-            x = self.preprocessing(x.double()).to(x.dtype)
-        return self.head(self.module(x))
+def _head_of(final: TangentPropClassifier | TangentPropRegressor) -> nn.Module:
+    if isinstance(final, TangentPropRegressor):
+        return _Targets(final)
+    return _Indicators() if final._multilabel else _Labels()
 
 
 class _Targets(nn.Module):
@@ -183,10 +184,6 @@ class _Targets(nn.Module):
         return (y[:, 0] if self.is_one else y,)
 
 
-def _head_of_labels(classifier: TangentPropClassifier) -> nn.Module:
-    return _Indicators() if classifier._multilabel else _Labels()
-
-
 class _Labels(nn.Module):
     names = ("index", "probabilities")
 
@@ -201,12 +198,16 @@ class _Indicators(nn.Module):
         return (logits > 0).long(), logits.sigmoid()
 
 
-def _export(predictor: _Predictor, samples: list[Tensor]) -> bytes:
-    """Record what the predictor does with the first samples, try that on the others, write it."""
+def _export(outputs: _Outputs, head: nn.Module, dtype: np.dtype) -> bytes:
+    """Record what is computed of a few samples, try that on others, and write it."""
+    first, *others = (
+        torch.from_numpy(np.random.default_rng(0).random((n, *outputs.input_shape), dtype))
+        for n in (_N_RECORDED, *_N_TRIED)
+    )
     try:
-        again = _torch.recorded(predictor, samples[0])
-        for x in samples[1:]:
-            torch.testing.assert_close(again(x)[-1], predictor(x)[-1])
+        again = _torch.recorded(outputs, first)
+        for x in others:
+            torch.testing.assert_close(again(x), outputs(x), equal_nan=True)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
             "module cannot be exported: recorded once, it computes something else for other "
@@ -214,7 +215,7 @@ def _export(predictor: _Predictor, samples: list[Tensor]) -> bytes:
             f"rather than len(x), torch.where rather than if. {error}"
         ) from error
     try:
-        return _torch.as_onnx(predictor, samples[0], predictor.head.names)
+        return _torch.as_onnx(nn.Sequential(outputs, head), first, head.names)
     except RuntimeError as error:
         raise ValueError(f"module cannot be exported: {error}") from error
 
