@@ -33,7 +33,8 @@ def make_first_layer_for(module: MLP, x: np.ndarray, inputs: dict) -> None:
     first = module[0].weight
     tangents, derivatives = inputs.get("tangents"), inputs.get("derivatives")
     if isinstance(derivatives, np.ndarray) and repeats_one_row(tangents):
-        weight = inputs.get("sample_weight", np.ones(len(x)))
+        weight = inputs.get("sample_weight", np.ones(len(x)))[:, None, None]
+        weight = weight * inputs.get("derivative_weight", 1.0)
         map_ = stretch(tangents[0].reshape(-1, x.shape[1]) / scale, derivatives, weight)
         with torch.no_grad():
             first.copy_(first @ torch.as_tensor(map_).to(first))
@@ -55,8 +56,8 @@ def stretch(tangents: np.ndarray, derivatives: np.ndarray, weight: np.ndarray) -
         them, the function is taken to change as it does along them on average.
     derivatives : ndarray of shape (n_samples, n_tangents, n_outputs)
         The derivatives, NaN where one is not known.
-    weight : ndarray of shape (n_samples,)
-        s.
+    weight : ndarray that broadcasts to the shape of ``derivatives``
+        The weight of each of them; that of a product of two is the geometric mean.
 
     Returns
     -------
@@ -77,13 +78,12 @@ def stretch(tangents: np.ndarray, derivatives: np.ndarray, weight: np.ndarray) -
     >>> (map_ @ [3, 4]).round(2), (map_ @ [4, -3]).round(2)
     (array([4.23, 5.64]), array([ 0.4, -0.3]))
     """
-    is_known = ~np.isnan(derivatives) & tangents.any(axis=1)[:, None]
-    known = is_known.any(axis=(0, 2))
-    tangents, is_known = tangents[known].astype(np.float64), is_known[:, known]
-    d = np.where(is_known, derivatives[:, known], 0).astype(np.float64)
+    root = np.sqrt(weight) * ~np.isnan(derivatives) * tangents.any(axis=1)[:, None]
+    known = root.any(axis=(0, 2))
+    tangents, root = tangents[known].astype(np.float64), root[:, known].astype(np.float64)
+    d = np.where(root > 0, derivatives[:, known], 0) * root
     d /= np.abs(d).max(initial=np.finfo(d.dtype).tiny)  # of which the squares do not overflow
-    pairs = _products(is_known.astype(np.float64), weight)
-    moment = _products(d, weight) / np.maximum(pairs, np.finfo(d.dtype).tiny)
+    moment = _products(d) / np.maximum(_products(root), np.finfo(d.dtype).tiny)
     inverse = np.linalg.pinv(tangents)
     moment = inverse @ moment @ inverse.T
     across = np.eye(len(inverse)) - inverse @ tangents
@@ -95,6 +95,6 @@ def stretch(tangents: np.ndarray, derivatives: np.ndarray, weight: np.ndarray) -
     return vectors * np.sqrt(values / values.mean()) @ vectors.T
 
 
-def _products(d: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def _products(d: np.ndarray) -> np.ndarray:
     """Sum up the products of each two tangents' numbers over samples and outputs."""
-    return np.tensordot(d * weight[:, None, None], d, axes=((0, 2), (0, 2)))
+    return np.tensordot(d, d, axes=((0, 2), (0, 2)))

@@ -18,7 +18,7 @@ def gradients():
 
 def of_jacobian(gradients, weight=None):
     weight = np.ones(len(gradients)) if weight is None else weight
-    return stretch(np.eye(F), gradients[:, :, None], weight)
+    return stretch(np.eye(F), gradients[:, :, None], weight[:, None, None])
 
 
 def test_its_square_is_the_second_moment_of_the_gradients(gradients):
@@ -36,13 +36,13 @@ def test_what_does_not_change_keeps_a_tenth_of_the_mean(gradients):
 
 def test_directions_need_not_be_the_coordinates(gradients):
     directions = np.random.default_rng(1).normal(size=(F, F))
-    found = stretch(directions, (gradients @ directions.T)[:, :, None], np.ones(N))
+    found = stretch(directions, (gradients @ directions.T)[:, :, None], np.ones(1))
     np.testing.assert_allclose(found, of_jacobian(gradients))
 
 
 def test_across_the_directions_it_is_the_mean(gradients):
     directions = np.eye(F)[1:3]
-    found = stretch(directions, gradients[:, 1:3, None], np.ones(N))
+    found = stretch(directions, gradients[:, 1:3, None], np.ones(1))
     np.testing.assert_allclose(found[[0, 3]], np.eye(F)[[0, 3]], atol=1e-12)
     inner = gradients[:, 1:3].T @ gradients[:, 1:3]
     np.testing.assert_allclose((found @ found)[1:3, 1:3], inner * 2 / np.trace(inner))
@@ -54,18 +54,20 @@ def test_what_is_not_known_drops_out(gradients):
     np.testing.assert_allclose(np.diag(found), np.diag(of_jacobian(gradients)), rtol=0.2)
     never = gradients.copy()
     never[:, 0] = np.nan
-    expected = stretch(np.eye(F)[1:], gradients[:, 1:, None], np.ones(N))
+    expected = stretch(np.eye(F)[1:], gradients[:, 1:, None], np.ones(1))
     np.testing.assert_allclose(of_jacobian(never), expected)
-    weightless = stretch(np.diag([0.0, 1, 1, 1]), (gradients * [0, 1, 1, 1])[..., None], np.ones(N))
+    weightless = stretch(np.diag([0.0, 1, 1, 1]), (gradients * [0, 1, 1, 1])[..., None], np.ones(1))
     np.testing.assert_allclose(weightless, expected)
 
 
 def test_outputs_count_alike_and_weights_as_copies(gradients):
-    both = stretch(np.eye(F), gradients.reshape(-1, 2, F).swapaxes(1, 2), np.ones(N // 2))
+    both = stretch(np.eye(F), gradients.reshape(-1, 2, F).swapaxes(1, 2), np.ones(1))
     np.testing.assert_allclose(both, of_jacobian(gradients))
     weight = np.arange(N) % 3
     copies = of_jacobian(gradients.repeat(weight, axis=0))
     np.testing.assert_allclose(of_jacobian(gradients, weight), copies)
+    junk = np.where(weight[:, None] > 0, gradients, 1e200)
+    np.testing.assert_allclose(of_jacobian(junk, weight), copies)
 
 
 def test_no_unit_is_too_large_or_too_small(gradients):
@@ -98,3 +100,17 @@ def test_one_direction_of_many_inputs_is_found():
         model.fit(X[:100], np.sin(X[:100] @ direction), derivatives=derivatives[:100])
         errors.append(np.mean((model.predict(X[100:]) - wanted) ** 2) / wanted.var())
     assert np.median(errors) < 0.01  # 0.024 where all directions begin alike
+
+
+def test_derivatives_of_weight_zero_are_as_unknown():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(30, 2))
+    y, derivatives = X @ [[1, 2], [3, 4]], np.broadcast_to([[1.0, 2], [3, 4]], (30, 2, 2)).copy()
+    weight = np.ones((30, 2, 2))
+    weight[:, 1, 0] = 0
+    derivatives[:, 1, 0] = 1e6
+    model = TangentPropRegressor(random_state=0, max_epochs=1, optimizer="lm")
+    weightless = model.fit(X, y, derivatives=derivatives, derivative_weight=weight).predict(X)
+    derivatives[:, 1, 0] = np.nan
+    unknown = model.fit(X, y, derivatives=derivatives).predict(X)
+    np.testing.assert_allclose(weightless, unknown)
