@@ -220,6 +220,11 @@ SEARCH_DESCRIPTION = """
         Processes, as in scikit-learn, for fits that cannot train side by side or are no faster so.
     augments : list, default=None
         Values of ``augment`` to try with each weight. None: ``augment`` as it is.
+    halving : bool, default=False
+        Train all for a ninth of the epochs, those that go on for a third, and of these those that
+        go on to the end. After each rung the better third go on, and all whose mean score is within
+        one standard error of the best. A weight that would have become the best later may be lost.
+        Not with weights by kind.
     **kwargs : dict
         All other parameters of :class:`{plain}`.
 
@@ -234,7 +239,8 @@ SEARCH_DESCRIPTION = """
     cv_results_ : dict of str to ndarray
         As of scikit-learn's searches: ``score``, and beside it ``invariance``, minus the
         :func:`~sktangent.metrics.local_invariance_error` on the fold, where no derivatives but zero
-        are wanted.
+        are wanted. With ``halving`` also ``trained_part``, the part of the epochs that a candidate
+        was trained for, to which its scores belong; the rule is shown those with 1 alone.
     best_index_ : int
         The row of the chosen one.
 """
