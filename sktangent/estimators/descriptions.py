@@ -165,7 +165,16 @@ accelerator : accelerate.Accelerator, default=None
     own, of a data set that no machine holds, they train on all of them, and the preprocessor is
     fitted on the first one's. ``batch_size`` counts the samples of all processes. What is told and
     skorch's checkpoints come from the first one. "lm" cannot be used. See
-    :mod:`sktangent.training.distributed`. It is left out of what is pickled.
+    :mod:`sktangent.training.distributed`. It is left out of what is
+    pickled, for workers too; a fit after that warns that it is one process's.
+checkpoint : str or path, default=None
+    A folder in which ``fit`` keeps the state of training now and then, after an epoch, in a file of
+    its own. A fit of the same data with the same parameters that was killed or interrupted goes on
+    from there when it is started again, and on a CPU becomes, to the last bit, what it would have
+    become; ``random_state`` must be given. Of another fit's file nothing is used, and a warning
+    names what differs. When training has come to its end, the file is removed. Where it cannot be
+    written, a warning tells so and training goes on. ``partial_fit`` and several processes that
+    fit together have none. See :mod:`sktangent.training.checkpoints`.
 callbacks : list, default=None
     skorch callbacks, as skorch takes them.
 **kwargs : dict
