@@ -114,6 +114,7 @@ def test_targets(normalize_y, dtype, X, target):
         assert_same(model.fit(X.astype(dtype), y), X.astype(dtype))
 
 
+@pytest.mark.filterwarnings("ignore:Feature 3 has")
 def test_known_gradients(X, target):
     derivatives = np.stack([2 * np.cos(2 * X[:, 0]), *np.eye(3)[:, :1] * np.ones(len(X))], axis=1)
     model = TangentPropRegressor(max_epochs=20, random_state=0)
