@@ -18,7 +18,7 @@ from sktangent._randomness import may_draw, seeded
 from sktangent._tables import frame_or
 from sktangent.estimators.answers import Answers
 from sktangent.estimators.build import let_helper_move, resolve_device
-from sktangent.estimators.checks import ChecksData
+from sktangent.estimators.checks import ChecksData, warn_of_scale
 from sktangent.estimators.combined_rows import CombinedRows, pays_to_combine
 from sktangent.estimators.convergence import warn_if_unfinished
 from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
@@ -281,6 +281,8 @@ class TangentPropEstimator(ChecksData, Answers, SkorchParameters, ABC):
         )
         if schedule.optimizer == "lm" and isinstance(net.module_, MLP):
             _standardize(net.module_, x[train])
+        elif self.module is None:
+            warn_of_scale(x)
         if find is not None and self.penalty_weight > 0:
             self._check_activations(net.module_, torch.tensor(x[:1], device=device))
         return net

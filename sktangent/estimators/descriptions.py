@@ -47,7 +47,8 @@ tangents : callable, default=None
     ``(n_samples, n_tangents, *input_shape)``, finite numbers, in the units of X. Any callable
     will do. One that has a ``fit`` method is cloned, and the clone is fitted on the training
     samples. It may return ``(V, derivatives)``, as ``fit`` takes these. None trains without a
-    penalty, unless ``fit`` is given tangents or derivatives. It is called on parts of X. When all
+    penalty, unless ``fit`` is given tangents or derivatives. It is called on parts of X, as arrays,
+    also where ``fit`` was given a DataFrame. When all
     tangents together take more memory than scikit-learn's ``working_memory`` (1 GiB, see
     :func:`sklearn.set_config`), they are computed anew for each batch; the model stays the same.
 penalty_weight : float, default=1.0

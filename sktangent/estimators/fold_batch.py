@@ -21,6 +21,7 @@ from sktangent.estimators.moved_rows import moves_samples
 from sktangent.estimators.waiting import Pending, waiting_fit
 from sktangent.training.batches import as_tensor
 from sktangent.training.computed_rows import ComputedRows
+from sktangent.training.progress import told
 
 # parameters with which every fit goes its own way
 _OWN_WAY = ("module", "callbacks", "n_projections", "autocast", "accelerator")
@@ -126,7 +127,8 @@ def fit_stacked(
         stacks = [_fold_data(pending[fold], chains[fold]) for fold in group]
         course = _course([pending[fold] for fold in group], chains[group[0]])
         for some in _pieces(len(candidates), course, stacks):
-            found = train_stacked(stacks, strengths[some.start : some.stop], course)
+            with told(course.epochs, bool(plain.verbose)) as tell:
+                found = train_stacked(stacks, strengths[some.start : some.stop], course, tell)
             trained |= {(group[f], some[c]): one for (f, c), one in found.items()}
     seconds = (time.perf_counter() - start) / len(trained)
     outcomes: list[list[Outcome]] = [[] for _ in candidates]

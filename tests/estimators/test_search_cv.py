@@ -81,8 +81,8 @@ def test_every_network_ends_as_it_would_alone(monkeypatch, X, task, sizes, batch
     trained = {}
     train = fold_batch.train_stacked
 
-    def spy(folds, weights, course):
-        found = train(folds, weights, course)
+    def spy(folds, weights, *others):
+        found = train(folds, weights, *others)
         trained.update({(len(folds[f].x), c): one for (f, c), one in found.items()})
         return found
 
@@ -118,9 +118,9 @@ def test_memory_bounds_the_batch_and_changes_nothing(monkeypatch, X, labels):
     model = TangentPropClassifierCV(FeatureTangents([0]), WEIGHTS, cv=3, batch_size=16, **SHORT)
     sizes, train = [], fold_batch.train_stacked
 
-    def spy(folds, weights, course):
+    def spy(folds, weights, *others):
         sizes.append(len(weights))
-        return train(folds, weights, course)
+        return train(folds, weights, *others)
 
     monkeypatch.setattr(fold_batch, "train_stacked", spy)
     with shortcuts(True):
