@@ -21,6 +21,7 @@ from sktangent.estimators.build import let_helper_move, resolve_device
 from sktangent.estimators.checks import ChecksData, warn_of_scale
 from sktangent.estimators.combined_rows import CombinedRows, pays_to_combine
 from sktangent.estimators.convergence import warn_if_unfinished
+from sktangent.estimators.first_layer import make_first_layer_for
 from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
 from sktangent.estimators.moved_rows import MovedRows, largest_amounts
 from sktangent.estimators.network import build_net, go_on_with, show_progress
@@ -239,7 +240,7 @@ class TangentPropEstimator(ChecksData, Answers, SkorchParameters, ABC):
             net = None if fresh else self.net_
             schedule = plan(self, count(len(target[train])), find, incremental, net=net)
             if fresh:
-                net = self._new_net(schedule, inputs["x"], target, train, device, find)
+                net = self._new_net(schedule, inputs["x"], target, train, device, find, collected)
             else:
                 net = go_on_with(net, self, schedule, self._l2(schedule))
             net.train_split = fixed_split(inputs, target, valid)
@@ -267,7 +268,9 @@ class TangentPropEstimator(ChecksData, Answers, SkorchParameters, ABC):
         if fresh or not incremental:
             self._mean_weight = average(weight[train])
 
-    def _new_net(self, schedule: Schedule, x, target, train, device, find) -> TangentPropNet:
+    def _new_net(
+        self, schedule: Schedule, x, target, train, device, find, collected: dict
+    ) -> TangentPropNet:
         net = build_net(
             self._make_net,
             self,
@@ -280,7 +283,7 @@ class TangentPropEstimator(ChecksData, Answers, SkorchParameters, ABC):
             device,
         )
         if schedule.optimizer == "lm" and isinstance(net.module_, MLP):
-            _standardize(net.module_, x[train])
+            make_first_layer_for(net.module_, x[train], collected)
         elif self.module is None:
             warn_of_scale(x)
         if find is not None and self.penalty_weight > 0:
@@ -388,10 +391,3 @@ def _step_on(inputs: dict, schedule: Schedule) -> str:
         if isinstance(part, np.ndarray)
     ]
     return f"a step of optimizer {schedule.optimizer!r} on {', '.join(parts) or 'computed rows'}"
-
-
-def _standardize(module: MLP, x: np.ndarray) -> None:
-    """Let a new network see samples in the standard units of their features."""
-    x = x.reshape(len(x), -1)
-    statistics = moments(x, np.ones(len(x)))
-    module.expect(*(torch.as_tensor(s).to(module[0].weight) for s in statistics))
