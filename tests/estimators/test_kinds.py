@@ -20,7 +20,7 @@ def search(scores, rule, invariance=0.0):
         return [outcomes(weights_in(one)) for one in candidates]
 
     def outcomes(weights):
-        parts = [scores[kind][int(np.flatnonzero(GRID == w)[0])] for kind, w in weights.items()]
+        parts = [scores[kind][GRID.tolist().index(w)] for kind, w in weights.items()]
         total = sum(parts) - HARD + noise * sum(w > 0 for w in weights.values())
         falls = -invariance * max(weights.values())
         return [Outcome({"score": each, "invariance": falls}, 0.0, 0.0) for each in total]
