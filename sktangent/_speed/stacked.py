@@ -87,7 +87,7 @@ def train_stacked(
     course : Course
         How training goes.
     tell : callable
-        Called after each epoch with a few words on how far training has got.
+        Called with a few words for each epoch, also for those that are not needed any more.
 
     Returns
     -------
@@ -96,10 +96,9 @@ def train_stacked(
     """
     stack = _Stack(folds, tangent_weights, course)
     for _ in range(course.epochs):
-        stack.run_epoch()
+        if stack.running:
+            stack.run_epoch()
         tell(f"{len(stack.running)} of {len(stack.losses)} networks")
-        if not stack.running:
-            break
     stack.finish(stack.running)
     return stack.finished
 

@@ -22,7 +22,13 @@ from sktangent.estimators.checks import ChecksData, warn_of_scale
 from sktangent.estimators.combined_rows import CombinedRows, pays_to_combine
 from sktangent.estimators.convergence import warn_if_unfinished
 from sktangent.estimators.first_layer import make_first_layer_for
-from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
+from sktangent.estimators.going_on import (
+    check_can_go_on,
+    fixed_params,
+    is_same,
+    note,
+    open_checkpoint,
+)
 from sktangent.estimators.moved_rows import MovedRows, largest_amounts
 from sktangent.estimators.network import build_net, go_on_with, show_progress
 from sktangent.estimators.parameters import CONSTRAINTS, SkorchParameters
@@ -41,6 +47,7 @@ from sktangent.estimators.training_data import (
 from sktangent.estimators.weighted_fit import fit_weighted
 from sktangent.modules import MLP
 from sktangent.net import TangentPropNet
+from sktangent.training.checkpoints import keeping
 from sktangent.training.distributed import (
     average,
     common_random_state,
@@ -48,6 +55,7 @@ from sktangent.training.distributed import (
     fits_together,
     note_samples,
     of_first,
+    without_accelerator,
     writes,
 )
 from sktangent.training.history import EpochHistory
@@ -136,8 +144,7 @@ class TangentPropEstimator(ChecksData, Answers, SkorchParameters, ABC):
         return hasattr(self, "net_")
 
     def __getstate__(self) -> dict:
-        """Leave the accelerator out, which belongs to processes that run."""
-        return to_state(self, {**super().__getstate__(), "accelerator": None})
+        return to_state(self, without_accelerator(super().__getstate__()))
 
     def __setstate__(self, state: dict) -> None:
         from_state(self, state)
@@ -245,7 +252,10 @@ class TangentPropEstimator(ChecksData, Answers, SkorchParameters, ABC):
                 net = go_on_with(net, self, schedule, self._l2(schedule))
             net.train_split = fixed_split(inputs, target, valid)
             n_epochs_before = len(net.history)
-            self._train(net, schedule, collected, target[train], fresh, incremental)
+            given = {"X": frame, "y": y, "sample_weight": sample_weight, "tangents": tangents}
+            given.update(derivatives=derivatives, derivative_weight=derivative_weight)
+            with keeping(net, None if incremental else open_checkpoint(self, net, find, **given)):
+                self._train(net, schedule, collected, target[train], fresh, incremental)
         if fresh:
             self._built_with = fixed_params(self)
         self.net_, self._schedule, self._in_parts = net, schedule, incremental

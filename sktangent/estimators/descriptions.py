@@ -165,7 +165,16 @@ accelerator : accelerate.Accelerator, default=None
     own, of a data set that no machine holds, they train on all of them, and the preprocessor is
     fitted on the first one's. ``batch_size`` counts the samples of all processes. What is told and
     skorch's checkpoints come from the first one. "lm" cannot be used. See
-    :mod:`sktangent.training.distributed`. It is left out of what is pickled.
+    :mod:`sktangent.training.distributed`. It is left out of what is
+    pickled, for workers too; a fit after that warns that it is one process's.
+checkpoint : str or path, default=None
+    A folder in which ``fit`` keeps the state of training now and then, after an epoch, in a file of
+    its own. A fit of the same data with the same parameters that was killed or interrupted goes on
+    from there when it is started again, and on a CPU becomes, to the last bit, what it would have
+    become; ``random_state`` must be given. Of another fit's file nothing is used, and a warning
+    names what differs. When training has come to its end, the file is removed. Where it cannot be
+    written, a warning tells so and training goes on. ``partial_fit`` and several processes that
+    fit together have none. See :mod:`sktangent.training.checkpoints`.
 callbacks : list, default=None
     skorch callbacks, as skorch takes them.
 **kwargs : dict
@@ -211,6 +220,11 @@ SEARCH_DESCRIPTION = """
         Processes, as in scikit-learn, for fits that cannot train side by side or are no faster so.
     augments : list, default=None
         Values of ``augment`` to try with each weight. None: ``augment`` as it is.
+    halving : bool, default=False
+        Train all for a ninth of the epochs, those that go on for a third, and of these those that
+        go on to the end. After each rung the better third go on, and all whose mean score is within
+        one standard error of the best. A weight that would have become the best later may be lost.
+        Not with weights by kind.
     **kwargs : dict
         All other parameters of :class:`{plain}`.
 
@@ -225,7 +239,8 @@ SEARCH_DESCRIPTION = """
     cv_results_ : dict of str to ndarray
         As of scikit-learn's searches: ``score``, and beside it ``invariance``, minus the
         :func:`~sktangent.metrics.local_invariance_error` on the fold, where no derivatives but zero
-        are wanted.
+        are wanted. With ``halving`` also ``trained_part``, the part of the epochs that a candidate
+        was trained for, to which its scores belong; the rule is shown those with 1 alone.
     best_index_ : int
         The row of the chosen one.
 """

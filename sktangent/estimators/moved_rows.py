@@ -125,11 +125,11 @@ class MovedRows(DrawnRows):
     def _draw(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Draw how far to move samples, and with which signs to combine their tangents."""
         shape = (len(rows), len(self._amounts))
-        amounts = self._random.uniform(-1, 1, shape) * self._amounts
+        amounts = self.random.uniform(-1, 1, shape) * self._amounts
         k = self._n_combinations
         if k is None:
             return amounts, None
-        return amounts, draw_signs(self._random, len(rows), k, shape[1])
+        return amounts, draw_signs(self.random, len(rows), k, shape[1])
 
     def _tangents_of(self, X: np.ndarray, signs: np.ndarray | None) -> np.ndarray:
         if signs is not None:
