@@ -203,8 +203,8 @@ SEARCH_DESCRIPTION = """
     tangents : callable, default=None
         As of :class:`{plain}`.
     penalty_weights : int, array-like of float or dict, default=10
-        The weights to try. An int: zero, and so many less one log-spaced from 1e-3 to 10 times the
-        weight at which the penalty of a fit without it costs as much as an output of zero
+        The weights to try. An int: zero, and so many less one log-spaced from 1e-2 to 100 times
+        the weight at which the penalty of a fit without it costs as much as an output of zero
         everywhere. A dict, for a :class:`~sktangent.tangents.TangentUnion`, has for some of its
         kinds an int or weights; ``penalty_weight`` is then 1 and the weights of the union are
         searched, one kind after another, each raised above its smallest weight only if the folds
