@@ -84,10 +84,10 @@ TASKS = {
         TangentPropRegressorCV,
         None,
         {"optimizer": "adam", "lr": 0.01},
-        400,
+        200,
     ),
-    "100 points with gradients, lm": (points, TangentPropRegressorCV, None, {}, 20),
-    "320 digits, 64-100-10": (digits, TangentPropClassifierCV, ImageTangents((8, 8)), {}, 100),
+    "100 points with gradients, lm": (points, TangentPropRegressorCV, None, {}, 100),
+    "320 digits, 64-100-10": (digits, TangentPropClassifierCV, ImageTangents((8, 8)), {}, 60),
     "2,000 images, 784-256-256-10": (
         images,
         TangentPropClassifierCV,
