@@ -18,9 +18,10 @@ from sktangent._randomness import may_draw, seeded
 from sktangent._tables import frame_or
 from sktangent.estimators.answers import Answers
 from sktangent.estimators.build import let_helper_move, resolve_device
-from sktangent.estimators.checks import ChecksData
+from sktangent.estimators.checks import ChecksData, warn_of_scale
 from sktangent.estimators.combined_rows import CombinedRows, pays_to_combine
 from sktangent.estimators.convergence import warn_if_unfinished
+from sktangent.estimators.first_layer import make_first_layer_for
 from sktangent.estimators.going_on import (
     check_can_go_on,
     fixed_params,
@@ -29,7 +30,7 @@ from sktangent.estimators.going_on import (
     open_checkpoint,
 )
 from sktangent.estimators.moved_rows import MovedRows, largest_amounts
-from sktangent.estimators.network import build_net, go_on_with, show_progress, standardize
+from sktangent.estimators.network import build_net, go_on_with, show_progress
 from sktangent.estimators.parameters import CONSTRAINTS, SkorchParameters
 from sktangent.estimators.persistence import from_state, to_state, warn_if_state_is_lost
 from sktangent.estimators.schedule import FULL_BATCH, NAMES, Schedule, plan
@@ -246,7 +247,7 @@ class TangentPropEstimator(ChecksData, Answers, SkorchParameters, ABC):
             net = None if fresh else self.net_
             schedule = plan(self, count(len(target[train])), find, incremental, net=net)
             if fresh:
-                net = self._new_net(schedule, inputs["x"], target, train, device, find)
+                net = self._new_net(schedule, inputs["x"], target, train, device, find, collected)
             else:
                 net = go_on_with(net, self, schedule, self._l2(schedule))
             net.train_split = fixed_split(inputs, target, valid)
@@ -277,7 +278,9 @@ class TangentPropEstimator(ChecksData, Answers, SkorchParameters, ABC):
         if fresh or not incremental:
             self._mean_weight = average(weight[train])
 
-    def _new_net(self, schedule: Schedule, x, target, train, device, find) -> TangentPropNet:
+    def _new_net(
+        self, schedule: Schedule, x, target, train, device, find, collected: dict
+    ) -> TangentPropNet:
         net = build_net(
             self._make_net,
             self,
@@ -290,7 +293,9 @@ class TangentPropEstimator(ChecksData, Answers, SkorchParameters, ABC):
             device,
         )
         if schedule.optimizer == "lm" and isinstance(net.module_, MLP):
-            standardize(net.module_, x[train])
+            make_first_layer_for(net.module_, x[train], collected)
+        elif self.module is None:
+            warn_of_scale(x)
         if find is not None and self.penalty_weight > 0:
             self._check_activations(net.module_, torch.tensor(x[:1], device=device))
         return net

@@ -47,7 +47,8 @@ tangents : callable, default=None
     ``(n_samples, n_tangents, *input_shape)``, finite numbers, in the units of X. Any callable
     will do. One that has a ``fit`` method is cloned, and the clone is fitted on the training
     samples. It may return ``(V, derivatives)``, as ``fit`` takes these. None trains without a
-    penalty, unless ``fit`` is given tangents or derivatives. It is called on parts of X. When all
+    penalty, unless ``fit`` is given tangents or derivatives. It is called on parts of X, as arrays,
+    also where ``fit`` was given a DataFrame. When all
     tangents together take more memory than scikit-learn's ``working_memory`` (1 GiB, see
     :func:`sklearn.set_config`), they are computed anew for each batch; the model stays the same.
 penalty_weight : float, default=1.0
@@ -202,8 +203,8 @@ SEARCH_DESCRIPTION = """
     tangents : callable, default=None
         As of :class:`{plain}`.
     penalty_weights : int, array-like of float or dict, default=10
-        The weights to try. An int: zero, and so many less one log-spaced from 1e-3 to 10 times the
-        weight at which the penalty of a fit without it costs as much as an output of zero
+        The weights to try. An int: zero, and so many less one log-spaced from 1e-2 to 100 times
+        the weight at which the penalty of a fit without it costs as much as an output of zero
         everywhere. A dict, for a :class:`~sktangent.tangents.TangentUnion`, has for some of its
         kinds an int or weights; ``penalty_weight`` is then 1 and the weights of the union are
         searched, one kind after another, each raised above its smallest weight only if the folds
@@ -219,6 +220,11 @@ SEARCH_DESCRIPTION = """
         Processes, as in scikit-learn, for fits that cannot train side by side or are no faster so.
     augments : list, default=None
         Values of ``augment`` to try with each weight. None: ``augment`` as it is.
+    halving : bool, default=False
+        Train all for a ninth of the epochs, those that go on for a third, and of these those that
+        go on to the end. After each rung the better third go on, and all whose mean score is within
+        one standard error of the best. A weight that would have become the best later may be lost.
+        Not with weights by kind.
     **kwargs : dict
         All other parameters of :class:`{plain}`.
 
@@ -233,7 +239,8 @@ SEARCH_DESCRIPTION = """
     cv_results_ : dict of str to ndarray
         As of scikit-learn's searches: ``score``, and beside it ``invariance``, minus the
         :func:`~sktangent.metrics.local_invariance_error` on the fold, where no derivatives but zero
-        are wanted.
+        are wanted. With ``halving`` also ``trained_part``, the part of the epochs that a candidate
+        was trained for, to which its scores belong; the rule is shown those with 1 alone.
     best_index_ : int
         The row of the chosen one.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import warnings
 from collections.abc import Iterable
@@ -18,9 +19,10 @@ from sktangent._speed.stacked_batches import FoldData
 from sktangent.estimators.fold_fits import Data, Outcome, Scoring, fit_apart
 from sktangent.estimators.kinds import params_of, weights_in
 from sktangent.estimators.moved_rows import moves_samples
-from sktangent.estimators.waiting import Pending, waiting_fit
+from sktangent.estimators.waiting import Pending, cut_short, waiting_fit
 from sktangent.training.batches import as_tensor
 from sktangent.training.computed_rows import ComputedRows
+from sktangent.training.progress import told
 
 # parameters with which every fit goes its own way
 _OWN_WAY = ("module", "callbacks", "n_projections", "autocast", "accelerator")
@@ -29,6 +31,9 @@ _LOSSES = (nn.MSELoss, nn.CrossEntropyLoss, nn.BCEWithLogitsLoss)
 _LARGE_PRODUCT = 1e7
 # numbers that are held of each output of a layer (values, gradients), and of each parameter
 _KEPT_OF_LAYER, _KEPT_OF_PARAMETER = 5, 5
+# bytes of layers' outputs at once: larger arrays leave the caches, and come anew from the system in
+# each step
+_AT_HAND = 2**25
 
 
 def is_stackable(plain, candidates: list[dict]) -> bool:
@@ -64,6 +69,7 @@ def fit_folds(
     folds: list,
     scoring: Scoring,
     n_jobs: int | None,
+    part: float = 1.0,
 ) -> list[list[Outcome]]:
     """Fit all candidates on all folds, side by side where that can be and is faster.
 
@@ -73,6 +79,8 @@ def fit_folds(
         As in :func:`fit_stacked`.
     n_jobs : int or None
         How many at once where they are fitted apart, as in :class:`joblib.Parallel`.
+    part : float, default=1.0
+        The part of the epochs to train for.
 
     Returns
     -------
@@ -81,14 +89,14 @@ def fit_folds(
     """
     outcomes = None
     if is_stackable(plain, candidates):
-        outcomes = fit_stacked(plain, candidates, data, folds, scoring)
+        outcomes = fit_stacked(plain, candidates, data, folds, scoring, part)
     if outcomes is None:
-        outcomes = fit_apart(plain, candidates, data, folds, scoring, n_jobs)
+        outcomes = fit_apart(plain, candidates, data, folds, scoring, n_jobs, part)
     return outcomes
 
 
 def fit_stacked(
-    plain, candidates: list[dict], data: Data, folds: list, scoring: Scoring
+    plain, candidates: list[dict], data: Data, folds: list, scoring: Scoring, part: float = 1.0
 ) -> list[list[Outcome]] | None:
     """Fit all candidates on all folds side by side.
 
@@ -104,6 +112,8 @@ def fit_stacked(
         The rows to train on and to score on.
     scoring : Scoring
         How to score.
+    part : float, default=1.0
+        The part of the epochs to train for.
 
     Returns
     -------
@@ -121,13 +131,19 @@ def fit_stacked(
     if not _go_the_same_way(plain, candidates, parts[0][0], pending[0]):
         return None
     strengths = _strengths(candidates, ready[0], parts[0][0].X[:1])
-    trained: dict[tuple[int, int], Trained] = {}
+    pieces = []
     for group in _groups(pending):
         stacks = [_fold_data(pending[fold], chains[fold]) for fold in group]
-        course = _course([pending[fold] for fold in group], chains[group[0]])
-        for some in _pieces(len(candidates), course, stacks):
-            found = train_stacked(stacks, strengths[some.start : some.stop], course)
-            trained |= {(group[f], some[c]): one for (f, c), one in found.items()}
+        course = _course([pending[fold] for fold in group], chains[group[0]], part)
+        for some_folds, some in _pieces(len(candidates), course, stacks):
+            pieces.append((group, stacks, course, some_folds, some))
+    trained: dict[tuple[int, int], Trained] = {}
+    n_epochs = sum(course.epochs for _, _, course, *_ in pieces)
+    with told(n_epochs, bool(plain.verbose)) as tell:
+        for group, stacks, course, some_folds, some in pieces:
+            own = stacks[some_folds.start : some_folds.stop], strengths[some.start : some.stop]
+            found = train_stacked(*own, course, tell)
+            trained |= {(group[some_folds[f]], some[c]): one for (f, c), one in found.items()}
     seconds = (time.perf_counter() - start) / len(trained)
     outcomes: list[list[Outcome]] = [[] for _ in candidates]
     for fold, (train, test) in enumerate(parts):
@@ -139,7 +155,8 @@ def fit_stacked(
             if one.is_finite:
                 _put(one.params, chains[fold])
                 scores = scoring.scores(ready[fold], test, directions)
-            each.append(Outcome(scores, seconds, time.perf_counter() - scored))
+            is_over = len(one.losses) < _epochs(pending[fold], part)
+            each.append(Outcome(scores, seconds, time.perf_counter() - scored, is_over))
     _warn_of_diverged(trained.values())
     return outcomes
 
@@ -220,7 +237,7 @@ def _fold_data(pending: Pending, chain: Chain) -> FoldData:
     )
 
 
-def _course(folds: list[Pending], chain: Chain) -> Course:
+def _course(folds: list[Pending], chain: Chain, part: float) -> Course:
     pending = folds[0]
     (group,) = pending.net.optimizer_.param_groups
     names = ("lr", "betas", "eps", "weight_decay", "fused")
@@ -230,23 +247,39 @@ def _course(folds: list[Pending], chain: Chain) -> Course:
         chain.activations,
         {name: group[name] for name in names},
         max(each.schedule.batch_size for each in folds),  # where they differ, it is all samples
-        pending.schedule.epochs,
+        _epochs(pending, part),
         stopping.patience,
         stopping.tol,
         pending.net.iterator_train__shuffle,
     )
 
 
-def _pieces(n_candidates: int, course: Course, stacks: list[FoldData]) -> Iterable[range]:
-    """Part the candidates so that what a step computes fits into the working memory."""
+def _epochs(pending: Pending, part: float) -> int:
+    return cut_short(pending.schedule, part).epochs
+
+
+def _pieces(
+    n_candidates: int, course: Course, stacks: list[FoldData]
+) -> Iterable[tuple[range, range]]:
+    """Part the folds, then the candidates, so that a step's numbers stay in bounded memory.
+
+    Candidates of a fold stay together as long as that can be: they share their first product.
+    """
     x, tangents = stacks[0].x, stacks[0].tangents
     rows = min(course.batch_size, len(x)) * (1 + tangents.shape[1])
-    units = sum(len(bias) for bias in stacks[0].params[1::2])
-    numbers = _KEPT_OF_LAYER * rows * units
-    numbers += _KEPT_OF_PARAMETER * sum(p.numel() for p in stacks[0].params)
-    budget = get_config()["working_memory"] * 2**20
-    size = max(1, int(budget / (numbers * x.element_size() * len(stacks))))
-    return [range(i, min(i + size, n_candidates)) for i in range(0, n_candidates, size)]
+    of_layers = _KEPT_OF_LAYER * rows * sum(len(bias) for bias in stacks[0].params[1::2])
+    of_params = _KEPT_OF_PARAMETER * sum(p.numel() for p in stacks[0].params)
+    at_once = min(
+        get_config()["working_memory"] * 2**20 / (of_layers + of_params), _AT_HAND / of_layers
+    )
+    at_once = max(1, int(at_once / x.element_size()))
+    return itertools.product(
+        _cut(len(stacks), max(1, at_once // n_candidates)), _cut(n_candidates, at_once)
+    )
+
+
+def _cut(n: int, size: int) -> list[range]:
+    return [range(i, min(i + size, n)) for i in range(0, n, size)]
 
 
 def _params_of(chain: Chain) -> list[nn.Parameter]:

@@ -15,8 +15,12 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params
 
+from sktangent.estimators.waiting import cut_short, train_in_part
 from sktangent.metrics import local_invariance_error
 from sktangent.training.stopping import TrainingDiverged
+
+# joblib then tells of the fits that are done every few seconds
+_OFTEN = 5
 
 
 class Data(NamedTuple):
@@ -85,15 +89,25 @@ class Scoring(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What scikit-learn's searches keep of a fit: its scores, and the seconds of fit and scores."""
+    """What scikit-learn's searches keep of a fit: its scores, and the seconds of fit and scores.
+
+    ``is_over`` tells whether training ended by itself, before the epochs that it was given.
+    """
 
     test_scores: Mapping[str, float]
     fit_time: float
     score_time: float
+    is_over: bool = True
 
 
 def fit_apart(
-    plain, candidates: list[dict], data: Data, folds: list, scoring: Scoring, n_jobs: int | None
+    plain,
+    candidates: list[dict],
+    data: Data,
+    folds: list,
+    scoring: Scoring,
+    n_jobs: int | None,
+    part: float = 1.0,
 ) -> list[list[Outcome]]:
     """Fit one after another, or in several processes.
 
@@ -111,14 +125,16 @@ def fit_apart(
         How to score.
     n_jobs : int or None
         How many at once, as in :class:`joblib.Parallel`.
+    part : float, default=1.0
+        The part of the epochs to train for.
 
     Returns
     -------
     outcomes : list of list of Outcome
         For each candidate those on the folds.
     """
-    outcomes = Parallel(n_jobs=n_jobs)(
-        delayed(_fit_and_score)(_with(plain, params), data, *fold, scoring)
+    outcomes = Parallel(n_jobs=n_jobs, verbose=_OFTEN if plain.verbose else 0)(
+        delayed(_fit_and_score)(_with(plain, params), data, *fold, scoring, part)
         for params in candidates
         for fold in folds
     )
@@ -131,8 +147,10 @@ def _with(plain, params: dict):
     return clone(plain).set_params(**clone(params, safe=False), **quiet)
 
 
-def _fit_and_score(estimator, data: Data, train, test, scoring: Scoring) -> Outcome:
+def _fit_and_score(estimator, data: Data, train, test, scoring: Scoring, part: float) -> Outcome:
     train, test = data.part(train), data.part(test)
+    if part < 1:
+        train_in_part(estimator, part)
     start = time.perf_counter()
     try:
         with warnings.catch_warnings():
@@ -143,7 +161,8 @@ def _fit_and_score(estimator, data: Data, train, test, scoring: Scoring) -> Outc
         return Outcome(scoring.no_scores(), time.perf_counter() - start, 0.0)
     middle = time.perf_counter()
     scores = scoring.scores(estimator, test, scoring.directions(train, test))
-    return Outcome(scores, middle - start, time.perf_counter() - middle)
+    is_over = estimator.n_iter_ < cut_short(estimator._schedule, part).epochs
+    return Outcome(scores, middle - start, time.perf_counter() - middle, is_over)
 
 
 def _takes_weight(scorer: Callable) -> bool:

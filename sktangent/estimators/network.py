@@ -18,8 +18,6 @@ from sktangent.estimators.build import (
     set_lr,
 )
 from sktangent.estimators.schedule import Schedule
-from sktangent.estimators.tangent_rows import moments
-from sktangent.modules import MLP
 from sktangent.net import TangentPropNet
 from sktangent.training.distributed import writes
 from sktangent.training.progress import Progress
@@ -175,21 +173,6 @@ def show_progress(net: TangentPropNet, estimator, epochs: int) -> None:
     progress = dict(net.callbacks_).get("progress")
     if isinstance(progress, Progress):
         progress.set_params(epochs=epochs, is_shown=estimator.verbose == 1 and writes())
-
-
-def standardize(module: MLP, x: np.ndarray) -> None:
-    """Let a new network see samples in the standard units of their features.
-
-    Parameters
-    ----------
-    module : MLP
-        The network.
-    x : ndarray of shape (n_samples, *input_shape)
-        The samples.
-    """
-    x = x.reshape(len(x), -1)
-    statistics = moments(x, np.ones(len(x)))
-    module.expect(*(torch.as_tensor(s).to(module[0].weight) for s in statistics))
 
 
 def _changing_params(estimator, schedule: Schedule) -> dict:

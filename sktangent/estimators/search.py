@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sktangent._checks import check_nonnegative
 from sktangent.estimators.fold_batch import fit_folds
 from sktangent.estimators.fold_fits import Data, Outcome, Scoring
+from sktangent.estimators.halving import finished, in_rungs
 from sktangent.estimators.kinds import search_kinds, weights_in
 from sktangent.estimators.waiting import waiting_fit
 from sktangent.estimators.weight_grid import (
@@ -37,6 +38,7 @@ _OWN_CONSTRAINTS: dict = {
     "scoring": [StrOptions(set(get_scorer_names())), callable, None],
     "n_jobs": [Integral, None],
     "augments": ["array-like", None],
+    "halving": ["boolean"],
 }
 
 
@@ -90,6 +92,7 @@ class PenaltyWeightSearch:
         scoring=None,
         n_jobs=None,
         augments=None,
+        halving=False,
         **kwargs,
     ) -> None:
         unknown = (
@@ -103,6 +106,7 @@ class PenaltyWeightSearch:
         self.scoring = scoring
         self.n_jobs = n_jobs
         self.augments = augments
+        self.halving = halving
         self._set_extra_params(unknown)
 
     @classmethod
@@ -127,27 +131,32 @@ class PenaltyWeightSearch:
         scoring = self._scoring(plain, probe, metadata)
         folds = self._folds(probe, data, groups)
 
-        def evaluate(candidates: list[dict]) -> list[list[Outcome]]:
-            return fit_folds(plain, candidates, data, folds, scoring, self.n_jobs)
+        def evaluate(candidates: list[dict], part: float = 1.0) -> list[list[Outcome]]:
+            return fit_folds(plain, candidates, data, folds, scoring, self.n_jobs, part)
 
         self.penalty_weights_ = self._weights(plain, probe, data)
         if isinstance(self.penalty_weights_, dict):
             candidates, outcomes, best = search_kinds(
                 self.penalty_weights_, evaluate, self._rule(), _as_results
             )
+            self.cv_results_ = _as_results(candidates, outcomes)
+            self.best_index_ = _check_index(best, len(candidates))
         else:
             weights = [{"penalty_weight": weight} for weight in self.penalty_weights_.tolist()]
             candidates = [{**weight, **augment} for weight in weights for augment in augments]
-            outcomes, best = evaluate(candidates), None
-        self.cv_results_ = _as_results(candidates, outcomes)
-        best = self._rule()(self.cv_results_) if best is None else best
-        self.best_index_ = self._check_index(best)
+            outcomes, more = (
+                in_rungs(evaluate, candidates) if self.halving else (evaluate(candidates), {})
+            )
+            self.cv_results_ = _as_results(candidates, outcomes, more)
+            self.best_index_ = self._choose()
         return self._refit(plain, candidates[self.best_index_], data)
 
     def _check_grids(self) -> list[dict]:
         """Check what is to be tried as far as that goes without data; return values of augment."""
         if isinstance(self.penalty_weights, Mapping):
             check_kinds(self.penalty_weights, self.tangents)
+            if self.halving:
+                raise ValueError("halving must be False where penalty_weights are by kind.")
         elif not isinstance(self.penalty_weights, Integral):
             check_grid(self.penalty_weights)
         if self.augments is None:
@@ -221,13 +230,10 @@ class PenaltyWeightSearch:
     def _rule(self) -> Callable:
         return RULES[self.rule] if isinstance(self.rule, str) else self.rule
 
-    def _check_index(self, index) -> int:
-        n_candidates = len(self.cv_results_["params"])
-        if not isinstance(index, Integral) or not 0 <= index < n_candidates:
-            raise ValueError(
-                f"rule must return the index of one of {n_candidates} candidates, got {index!r}."
-            )
-        return int(index)
+    def _choose(self) -> int:
+        """Let the rule choose among the candidates that were trained to the end."""
+        results, rows = finished(self.cv_results_)
+        return int(rows[_check_index(self._rule()(results), len(rows))])
 
     def _refit(self, plain, chosen: dict, data: Data):
         """Fit on all samples, and take over what that leaves."""
@@ -250,6 +256,14 @@ class PenaltyWeightSearch:
         return self
 
 
+def _check_index(index, n_candidates: int) -> int:
+    if not isinstance(index, Integral) or not 0 <= index < n_candidates:
+        raise ValueError(
+            f"rule must return the index of one of {n_candidates} candidates, got {index!r}."
+        )
+    return int(index)
+
+
 def _check_classes(y: np.ndarray, folds: list) -> None:
     classes = np.unique(y)
     for k, (train, _) in enumerate(folds):
@@ -262,8 +276,10 @@ def _check_classes(y: np.ndarray, folds: list) -> None:
             )
 
 
-def _as_results(candidates: list[dict], outcomes: list[list[Outcome]]) -> dict:
-    """Put together ``cv_results_`` as scikit-learn's searches do."""
+def _as_results(
+    candidates: list[dict], outcomes: list[list[Outcome]], more: dict | None = None
+) -> dict:
+    """Put together ``cv_results_`` as scikit-learn's searches do, with more columns."""
     flat = [outcome._asdict() for each in outcomes for outcome in each]
     formatter = GridSearchCV(estimator=None, param_grid={})
-    return formatter._format_results(candidates, len(outcomes[0]), flat)
+    return formatter._format_results(candidates, len(outcomes[0]), flat, more)

@@ -1,8 +1,10 @@
-"""Fits that stop short of training: everything is checked, built and ready, and nothing learned."""
+"""Fits that stop short: before training, with everything checked, built and ready, or in it."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -73,10 +75,36 @@ def waiting_fit(plain, X, y, metadata: dict, **params):
         One of the same kind, with ``pending_`` beside all that a fitted one has.
     """
     estimator = clone(plain)
-    estimator.__class__ = _waiting_kind(type(plain))
+    estimator.__class__ = _kind(_Waiting, type(plain))
     return estimator.set_params(warm_start=False, **params).fit(X, y, **metadata)
 
 
+class _Short:
+    """Takes the place of training in front of a plain estimator, and cuts it short."""
+
+    def _train(self, net, schedule, *args) -> None:
+        super()._train(net, cut_short(schedule, self._part), *args)
+
+
+def train_in_part(estimator, part: float) -> None:
+    """Let the next ``fit`` of a plain estimator train for a part of its epochs.
+
+    Parameters
+    ----------
+    estimator : TangentPropEstimator
+        The estimator; all else goes on as if it were to train for all of them.
+    part : float
+        The part.
+    """
+    estimator.__class__ = _kind(_Short, type(estimator))
+    estimator._part = part
+
+
+def cut_short(schedule: Schedule, part: float) -> Schedule:
+    """Give a schedule a part of its epochs, one at least."""
+    return dataclasses.replace(schedule, epochs=math.ceil(part * schedule.epochs))
+
+
 @functools.cache
-def _waiting_kind(kind: type) -> type:
-    return type(kind.__name__, (_Waiting, kind), {})
+def _kind(first: type, kind: type) -> type:
+    return type(kind.__name__, (first, kind), {})

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sklearn
 from sklearn.base import clone
+from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, GroupKFold, LeaveOneOut, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -20,7 +21,7 @@ from sktangent import (
 from sktangent._speed import shortcuts
 from sktangent.estimators import fold_batch
 from sktangent.model_selection import one_standard_error
-from sktangent.tangents import FeatureTangents, SeriesTangents, TangentUnion
+from sktangent.tangents import FeatureTangents, ImageTangents, SeriesTangents, TangentUnion
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -80,8 +81,8 @@ def test_every_network_ends_as_it_would_alone(monkeypatch, X, task, sizes, batch
     trained = {}
     train = fold_batch.train_stacked
 
-    def spy(folds, weights, course):
-        found = train(folds, weights, course)
+    def spy(folds, weights, *others):
+        found = train(folds, weights, *others)
         trained.update({(len(folds[f].x), c): one for (f, c), one in found.items()})
         return found
 
@@ -117,18 +118,23 @@ def test_memory_bounds_the_batch_and_changes_nothing(monkeypatch, X, labels):
     model = TangentPropClassifierCV(FeatureTangents([0]), WEIGHTS, cv=3, batch_size=16, **SHORT)
     sizes, train = [], fold_batch.train_stacked
 
-    def spy(folds, weights, course):
-        sizes.append(len(weights))
-        return train(folds, weights, course)
+    def spy(folds, weights, *others):
+        sizes.append((len(folds), len(weights)))
+        return train(folds, weights, *others)
 
     monkeypatch.setattr(fold_batch, "train_stacked", spy)
     with shortcuts(True):
         at_once = clone(model).fit(X, labels).cv_results_
         monkeypatch.setattr(fold_batch, "get_config", lambda: {"working_memory": 1e-3})
-        in_pieces = clone(model).fit(X, labels).cv_results_
-    assert sizes == [4, 1, 1, 1, 1]
+        one_by_one = clone(model).fit(X, labels).cv_results_
+        monkeypatch.undo()
+        monkeypatch.setattr(fold_batch, "train_stacked", spy)
+        monkeypatch.setattr(fold_batch, "_AT_HAND", 7 * 5 * 16 * 2 * 17 * 8)  # of seven networks
+        by_fold = clone(model).fit(X, labels).cv_results_
+    assert sizes == [(3, 4)] + 12 * [(1, 1)] + 3 * [(1, 4)]
     for name in ("score", "invariance"):
-        close(scores_of(in_pieces, name), scores_of(at_once, name))
+        close(scores_of(one_by_one, name), scores_of(at_once, name))
+        close(scores_of(by_fold, name), scores_of(at_once, name))
 
 
 def _far(X):
@@ -154,8 +160,17 @@ def test_weights_that_are_found_reach_from_no_effect_to_rule(X, target):
     assert len(found) == 6 and found[0] == 0 and (np.diff(found) > 0).all()
     np.testing.assert_allclose(found[-1] / found[1], 1e4)
     invariance = -model.cv_results_["mean_test_invariance"]
-    np.testing.assert_allclose(invariance[1], invariance[0], rtol=0.05)
+    scores = model.cv_results_["mean_test_score"]
+    np.testing.assert_allclose(scores[1], scores[0], rtol=0.02)
     assert invariance[-1] < 0.2 * invariance[0]
+
+
+def test_the_largest_weight_that_is_found_rules_a_classifier():
+    """Whose outputs go on growing without a penalty, and their derivatives with them."""
+    X, y = load_digits(return_X_y=True)
+    tangents, params = ImageTangents((8, 8)), {"lr": 5e-3, "max_epochs": 60, "random_state": 0}
+    model = TangentPropClassifierCV(tangents, 4, cv=3, **params).fit(X[:80] / 16, y[:80])
+    assert -model.cv_results_["mean_test_invariance"][-1] < 0.4
 
 
 def test_without_tangents_there_is_one_weight(X, labels):
@@ -204,6 +219,90 @@ def test_a_schedule_that_the_penalty_changes_is_followed(X, target):
     grid = GridSearchCV(TangentPropRegressor(**params), {"penalty_weight": [0, 1]}, cv=3)
     grid.fit(X, target, **metadata)
     close(scores_of(model.cv_results_), scores_of(grid.cv_results_))
+
+
+# Halving ------------------------------------------------------------------------------------------
+
+GRID = [0.0, 1e-3, 1.0, 10.0, 1e2, 1e3]
+HALVED = {"hidden_layer_sizes": (8,), "lr": 0.02, "random_state": 0, "optimizer": "adam"}
+
+
+@pytest.mark.parametrize("stacked", [True, False], ids=["side by side", "apart"])
+def test_halving_drops_what_is_beaten(X, target, stacked):
+    def fit(n_epochs, **params):
+        params = {**HALVED, "n_iter_no_change": n_epochs, "max_epochs": n_epochs, **params}
+        return TangentPropRegressorCV(FeatureTangents([0]), GRID, cv=3, **params).fit(X, target)
+
+    with shortcuts(stacked):
+        model = fit(90, halving=True, rule="best")
+        by_part = {part: fit(round(90 * part)).cv_results_ for part in (1 / 9, 1 / 3, 1)}
+    results = model.cv_results_
+    parts = results["trained_part"]
+    assert parts[model.best_index_] == 1
+    assert parts.min() < 1 and np.sum(parts == 1) >= 2
+    for row, part in enumerate(parts):
+        for name in ("score", "invariance"):
+            close(scores_of(results, name)[:, row], scores_of(by_part[part], name)[:, row])
+    first = scores_of(by_part[1 / 9]).mean(axis=0)  # the better third has gone on
+    assert (parts[np.argsort(first)[-2:]] > 1 / 9).all()
+
+
+def test_halving_keeps_what_the_folds_cannot_tell_from_the_best(X, target):
+    grid = [0.0, 1e-9, 2e-9, 3e-9, 4e-9]
+    model = TangentPropRegressorCV(FeatureTangents([0]), grid, halving=True, cv=3, **HALVED)
+    model.set_params(max_epochs=9, scoring=lambda *_: 1.0).fit(X, target)
+    assert model.cv_results_["trained_part"].tolist() == [1] * 5
+
+
+@pytest.mark.parametrize("stacked", [True, False], ids=["side by side", "apart"])
+def test_what_has_ended_by_itself_is_not_trained_again(monkeypatch, X, target, stacked):
+    fit, tried = fold_batch.fit_folds, []
+
+    def spy(plain, candidates, *args):
+        tried.append(len(candidates))
+        return fit(plain, candidates, *args)
+
+    monkeypatch.setattr("sktangent.estimators.search.fit_folds", spy)
+    params = {**HALVED, "max_epochs": 900, "tol": 1e3, "n_iter_no_change": 2}
+    model = TangentPropRegressorCV(FeatureTangents([0]), [0, 1], halving=True, cv=3, **params)
+    with shortcuts(stacked):
+        model.fit(X, target)
+    assert tried == [2]
+    assert model.cv_results_["trained_part"].tolist() == [1, 1]
+
+
+def test_a_rule_is_shown_what_was_trained_to_the_end(X, target):
+    shown = {}
+
+    def rule(results):
+        shown.update(results)
+        return len(results["params"]) - 1
+
+    model = TangentPropRegressorCV(FeatureTangents([0]), GRID, halving=True, cv=3, **HALVED)
+    model.set_params(rule=rule, max_epochs=90).fit(X, target)
+    rows = np.flatnonzero(model.cv_results_["trained_part"] == 1)
+    assert len(rows) < len(GRID)
+    assert model.best_index_ == rows[-1]
+    assert shown["params"] == [{"penalty_weight": GRID[row]} for row in rows]
+    wanted = model.cv_results_["mean_test_score"][rows]
+    np.testing.assert_array_equal(shown["mean_test_score"], wanted)
+
+
+def test_halving_leaves_the_schedule_as_it_is(X, target):
+    """By "auto", a number of epochs that is given means another optimizer."""
+    metadata = {"derivatives": np.cos(X[:, :1])}
+    model = TangentPropRegressorCV(FeatureTangents([0]), [0.1, 1], halving=True, cv=3)
+    model.set_params(hidden_layer_sizes=3, random_state=0, tol=0).fit(X, target, **metadata)
+    whole = clone(model).set_params(halving=False).fit(X, target, **metadata)
+    rows = model.cv_results_["trained_part"] == 1
+    close(scores_of(model.cv_results_)[:, rows], scores_of(whole.cv_results_)[:, rows])
+
+
+def test_halving_is_not_for_kinds(monkeypatch, X, labels):
+    refuse_training(monkeypatch)
+    union = TangentUnion([("some", FeatureTangents([0]))])
+    with pytest.raises(ValueError, match="halving must be False"):
+        TangentPropClassifierCV(union, {"some": [0, 1]}, halving=True, cv=3).fit(X, labels)
 
 
 # As other estimators ------------------------------------------------------------------------------
@@ -260,6 +359,23 @@ def test_the_same_random_state_gives_the_same_model(X, labels):
     np.testing.assert_array_equal(first, second)
 
 
+def test_it_goes_on_from_where_the_last_fit_ended(X, labels):
+    model = TangentPropClassifierCV(FeatureTangents([3]), [0, 1], cv=3, warm_start=True, **SHORT)
+    first = clone(model).fit(X, labels)
+    twice = model.fit(X, labels).fit(X, labels)
+    weight = twice.penalty_weight_
+    assert twice.cv_results_["params"] == first.cv_results_["params"]
+    for name in ("score", "invariance"):  # the folds start anew
+        agree = np.testing.assert_array_equal
+        agree(scores_of(twice.cv_results_, name), scores_of(first.cv_results_, name))
+    alone = TangentPropClassifier(FeatureTangents([3]), weight, warm_start=True, **SHORT)
+    alone.fit(X, labels).fit(X, labels)
+    assert len(twice.loss_curve_) == len(alone.loss_curve_) == 2 * SHORT["max_epochs"]
+    np.testing.assert_array_equal(twice.predict_proba(X), alone.predict_proba(X))
+    with pytest.raises(ValueError, match="hidden_layer_sizes"):
+        twice.set_params(hidden_layer_sizes=5).fit(X, labels)
+
+
 # Bad input ----------------------------------------------------------------------------------------
 
 
@@ -276,6 +392,7 @@ def test_the_same_random_state_gives_the_same_model(X, labels):
         ({"penalty_weights": {"shift": 3}}, "TangentUnion"),
         ({"rule": "worst"}, "rule"),
         ({"scoring": "beauty"}, "scoring"),
+        ({"halving": "yes"}, "halving"),
         ({"augments": []}, "augments"),
         ({"augments": [-1]}, "augments"),
         ({"augments": [1], "augment": 1}, "augment"),
