@@ -149,11 +149,19 @@ def check_derivatives(
         raise ValueError(
             f"{source} must have shape ({wanted}, {n_outputs or 'n_outputs'}){also}: (n_samples, "
             "n_tangents, n_outputs), or without tangents (n_samples, n_features, n_outputs). Got "
-            f"{d.shape}."
+            f"{d.shape}.{_other_axes(d.shape, shape)}"
         )
     if np.isinf(d).any():
         raise ValueError(f"{source} holds infinity; NaN says that one is not known.")
     return d
+
+
+def _other_axes(found: tuple, wanted: tuple) -> str:
+    if found == wanted[:1] and wanted[1] == 1:
+        return " For one derivative a sample, add its axis: d[:, None]."
+    if len(found) == 3 and (found[0], found[2]) == wanted[:2] and wanted[2] in (None, found[1]):
+        return " A Jacobian with the outputs first is J.transpose(0, 2, 1)."
+    return ""
 
 
 def repeats_one_row(array: np.ndarray) -> bool:

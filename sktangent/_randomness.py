@@ -111,6 +111,19 @@ def drawing_apart(index: int | None) -> contextlib.AbstractContextManager:
     return contextlib.nullcontext() if own is None or index is None else _using(own.apart(index))
 
 
+def generator_states() -> dict[str, torch.Tensor]:
+    """Read the states of the fit's generators, by their devices; outside of fits there are none."""
+    own = _own.get()
+    generators = {} if own is None else own.generators
+    return {str(device): generator.get_state() for device, generator in generators.items()}
+
+
+def set_generator_states(states: dict[str, torch.Tensor]) -> None:
+    """Put the fit's generators into states that :func:`generator_states` has read."""
+    for device, state in states.items():
+        generator_for(device).set_state(state.cpu())
+
+
 @contextlib.contextmanager
 def in_place_of_global() -> Iterator[None]:
     """Put the fit's random numbers in the place of torch's global ones, and these back at the end.

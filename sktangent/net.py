@@ -154,12 +154,17 @@ class TangentPropNet(skorch.NeuralNet):
         if not self._has_own("get_loss") and hasattr(self.criterion_, "data_term"):
             check_targets(X, y, self.dataset, self.iterator_train)
 
-    def fit_loop(self, X, y=None, *args, **kwargs):
+    def fit_loop(self, X, y=None, epochs: int | None = None, **fit_params):
         """Train for some epochs; see :meth:`skorch.NeuralNet.fit_loop`."""
         keep_freed_memory()
         start_alike([getattr(self, f"{name}_") for name in self._modules])
+        epochs = self.max_epochs if epochs is None else epochs
+        checkpoint = vars(self).get("_checkpoint")
         with interruptible():
-            super().fit_loop(X, y, *args, **kwargs)
+            n_done = 0 if checkpoint is None else checkpoint.resume(self)
+            super().fit_loop(X, y, epochs=epochs - n_done, **fit_params)
+        if checkpoint is not None:
+            checkpoint.is_done = True
         return self
 
     def run_single_epoch(self, iterator, training: bool, prefix: str, step_fn, **fit_params):
@@ -180,6 +185,9 @@ class TangentPropNet(skorch.NeuralNet):
         # at the end of an epoch all processes that fit together stop where one does
         if any_rank(stop) if method_name == "on_epoch_end" else stop is not None:
             raise StopTraining from stop
+        checkpoint = vars(self).get("_checkpoint")
+        if method_name == "on_epoch_end" and checkpoint is not None:
+            checkpoint.write_if_due(self)
 
     def save_params(self, *args, **kwargs) -> None:
         """Save parts of the net; of processes that fit together, while they do, one does so."""
@@ -444,6 +452,7 @@ class TangentPropNet(skorch.NeuralNet):
     def __getstate__(self) -> dict:
         state = super().__getstate__()
         state.pop("_compiled", None)  # compiled anew when it is needed
+        state.pop("_checkpoint", None)  # which belongs to a fit that runs
         return state
 
     def _set_training(self, training: bool = True) -> None:

@@ -5,15 +5,18 @@ two layers of 12 and trains for 1,000 iterations, its default; of a small grid o
 rate and regularization the combination with the best median counts, a choice that nobody with real
 data could make, and the time is that of one fit. gpytorch's gradient-enhanced process
 (``RBFKernelGrad``, L-BFGS) solves with a matrix of n (d + 1) rows; beyond 700 of them it is left
-out here. Scores are 1 - R² of the true values at 2,000 other
-points, with noise too, which is given as a part of the standard deviation of the values and of
-each partial derivative::
+out here. Scores are 1 - R² of the true values at 2,000 other points, with noise too, which is given
+as a part of the standard deviation of the values and of each partial derivative::
 
     pip install sktangent[benchmarks]
-    python examples/benchmarks/known_gradients.py [--quick] [--seeds 5] [--noise 0.01] [--only ...]
+    python examples/benchmarks/known_gradients.py [--quick] [--seeds 5] [--only ...]
+    python examples/benchmarks/known_gradients.py --noise 0.01
+    python examples/benchmarks/known_gradients.py --rivals sktangent --points 20 100 500 5000 \
+        --noise 0 0.01
 """
 
 import argparse
+import itertools
 import time
 import warnings
 
@@ -217,38 +220,50 @@ def jenn_with(alpha, lambd):
     return lambda *data: jenn_fit(*data, alpha, lambd)
 
 
+RIVALS = {
+    "sktangent": [sktangent_fit],
+    "JENN": [jenn_with(*pair) for pair in JENN_GRID],
+    "Gaussian process": [gradient_process_fit],
+}
+
+
+def cell(rival, task, seeds, noise, n_test):
+    """Return what a rival reaches at a task, as it is printed."""
+    _, bounds, n_points = task
+    if rival == "Gaussian process" and n_points * (1 + len(bounds)) > LARGEST_PROCESS:
+        return "too large"
+    if rival == "JENN" and n_points > LARGEST_JENN:
+        return "not run"
+    return "{:.1e} {:6.1f}".format(*measure(RIVALS[rival], task, seeds, noise, n_test))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two functions and one seed")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--noise", type=float, default=0.0)
-    parser.add_argument("--only", nargs="*", default=list(FUNCTIONS), choices=list(FUNCTIONS))
+    parser.add_argument("--noise", type=float, nargs="+", default=[0.0])
+    parser.add_argument("--points", type=int, nargs="+", help="in place of each function's own")
+    parser.add_argument("--only", nargs="+", default=list(FUNCTIONS), choices=list(FUNCTIONS))
+    parser.add_argument("--rivals", nargs="+", default=list(RIVALS), choices=list(RIVALS))
     args = parser.parse_args()
     names, seeds = (["Branin", "waves"], 1) if args.quick else (args.only, args.seeds)
+    n_test = 400 if args.quick else 2000
     warnings.simplefilter("ignore")
-    rivals = {
-        "sktangent": [sktangent_fit],
-        "JENN": [jenn_with(*pair) for pair in JENN_GRID],
-        "Gaussian process": [gradient_process_fit],
-    }
     # the first fit of a process pays for what is loaded on demand
     score(sktangent_fit, *[draw(*FUNCTIONS["x sin x"], 0)] * 2, 0)
     print(f"1 - R² and seconds, medians over {seeds} seeds, {torch.get_num_threads()} threads")
-    print(f"{'':<18}{'inputs':>7}{'points':>8}" + "".join(f"{rival:>20}" for rival in rivals))
+    print(
+        f"{'':<18}{'inputs':>7}{'points':>8}{'noise':>7}"
+        + "".join(f"{rival:>20}" for rival in args.rivals)
+    )
     for name in names:
-        _, bounds, n_points = task = FUNCTIONS[name]
-        print(f"{name:<18}{len(bounds):>7}{n_points:>8}", end="", flush=True)
-        for rival, fits in rivals.items():
-            n_numbers = n_points * (1 + len(bounds))
-            if rival == "Gaussian process" and n_numbers > LARGEST_PROCESS:
-                cell = "too large"
-            elif rival == "JENN" and n_points > LARGEST_JENN:
-                cell = "not run"
-            else:
-                found = measure(fits, task, seeds, args.noise, 400 if args.quick else 2000)
-                cell = "{:.1e} {:6.1f}".format(*found)
-            print(f"{cell:>20}", end="", flush=True)
-        print()
+        function, bounds, own_points = FUNCTIONS[name]
+        for n_points, noise in itertools.product(args.points or [own_points], args.noise):
+            print(f"{name:<18}{len(bounds):>7}{n_points:>8}{noise:>7}", end="", flush=True)
+            for rival in args.rivals:
+                task = (function, bounds, n_points)
+                print(f"{cell(rival, task, seeds, noise, n_test):>20}", end="", flush=True)
+            print()
 
 
 if __name__ == "__main__":

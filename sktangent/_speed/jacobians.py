@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sktangent import _torch
 from sktangent._speed.chains import Chain
 
 
@@ -58,15 +59,16 @@ def outputs_and_jacobian(chain: Chain, x: Tensor) -> tuple[Tensor, Tensor]:
     torch.Size([5, 1, 2])
     """
     with torch.no_grad():
+        pairs = [_torch.weight_and_bias(layer) for layer in chain.linear]
         h, slopes = x.flatten(1), []
-        for layer, activation in zip(chain.linear, chain.activations, strict=True):
-            h, slope = F.linear(h, layer.weight, layer.bias), None
+        for pair, activation in zip(pairs, chain.activations, strict=True):
+            h, slope = F.linear(h, *pair), None
             if activation is not None:
-                h, slope, _ = activation.derivatives(h)
+                h, slope = activation.with_slope(h)
             slopes.append(slope)
-        J = chain.linear[-1].weight.detach().expand(len(x), -1, -1)
-        for layer, slope in zip(chain.linear[-2::-1], slopes[-2::-1], strict=True):
-            J = torch.matmul(J if slope is None else J * slope.unsqueeze(1), layer.weight)
+        J = pairs[-1][0].detach().expand(len(x), -1, -1)
+        for (weight, _), slope in zip(pairs[-2::-1], slopes[-2::-1], strict=True):
+            J = torch.matmul(J if slope is None else J * slope.unsqueeze(1), weight)
         return h, J.reshape(*J.shape[:2], *x.shape[1:])
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -74,6 +74,7 @@ def train_stacked(
     folds: list[FoldData],
     tangent_weights: Tensor,
     course: Course,
+    tell: Callable[[str], None],
 ) -> dict[tuple[int, int], Trained]:
     """Train a network for each fold and candidate.
 
@@ -85,6 +86,8 @@ def train_stacked(
         For each candidate the weights of the squared differences along the tangents.
     course : Course
         How training goes.
+    tell : callable
+        Called with a few words for each epoch, also for those that are not needed any more.
 
     Returns
     -------
@@ -93,9 +96,9 @@ def train_stacked(
     """
     stack = _Stack(folds, tangent_weights, course)
     for _ in range(course.epochs):
-        stack.run_epoch()
-        if not stack.running:
-            break
+        if stack.running:
+            stack.run_epoch()
+        tell(f"{len(stack.running)} of {len(stack.losses)} networks")
     stack.finish(stack.running)
     return stack.finished
 

@@ -18,10 +18,17 @@ from sktangent._randomness import may_draw, seeded
 from sktangent._tables import frame_or
 from sktangent.estimators.answers import Answers
 from sktangent.estimators.build import let_helper_move, resolve_device
-from sktangent.estimators.checks import ChecksData
+from sktangent.estimators.checks import ChecksData, warn_of_scale
 from sktangent.estimators.combined_rows import CombinedRows, pays_to_combine
 from sktangent.estimators.convergence import warn_if_unfinished
-from sktangent.estimators.going_on import check_can_go_on, fixed_params, is_same, note
+from sktangent.estimators.first_layer import make_first_layer_for
+from sktangent.estimators.going_on import (
+    check_can_go_on,
+    fixed_params,
+    is_same,
+    note,
+    open_checkpoint,
+)
 from sktangent.estimators.moved_rows import MovedRows, largest_amounts
 from sktangent.estimators.network import build_net, go_on_with, show_progress
 from sktangent.estimators.parameters import CONSTRAINTS, SkorchParameters
@@ -40,6 +47,7 @@ from sktangent.estimators.training_data import (
 from sktangent.estimators.weighted_fit import fit_weighted
 from sktangent.modules import MLP
 from sktangent.net import TangentPropNet
+from sktangent.training.checkpoints import keeping
 from sktangent.training.distributed import (
     average,
     common_random_state,
@@ -47,6 +55,7 @@ from sktangent.training.distributed import (
     fits_together,
     note_samples,
     of_first,
+    without_accelerator,
     writes,
 )
 from sktangent.training.history import EpochHistory
@@ -135,8 +144,7 @@ class TangentPropEstimator(ChecksData, Answers, SkorchParameters, ABC):
         return hasattr(self, "net_")
 
     def __getstate__(self) -> dict:
-        """Leave the accelerator out, which belongs to processes that run."""
-        return to_state(self, {**super().__getstate__(), "accelerator": None})
+        return to_state(self, without_accelerator(super().__getstate__()))
 
     def __setstate__(self, state: dict) -> None:
         from_state(self, state)
@@ -239,12 +247,15 @@ class TangentPropEstimator(ChecksData, Answers, SkorchParameters, ABC):
             net = None if fresh else self.net_
             schedule = plan(self, count(len(target[train])), find, incremental, net=net)
             if fresh:
-                net = self._new_net(schedule, inputs["x"], target, train, device, find)
+                net = self._new_net(schedule, inputs["x"], target, train, device, find, collected)
             else:
                 net = go_on_with(net, self, schedule, self._l2(schedule))
             net.train_split = fixed_split(inputs, target, valid)
             n_epochs_before = len(net.history)
-            self._train(net, schedule, collected, target[train], fresh, incremental)
+            given = {"X": frame, "y": y, "sample_weight": sample_weight, "tangents": tangents}
+            given.update(derivatives=derivatives, derivative_weight=derivative_weight)
+            with keeping(net, None if incremental else open_checkpoint(self, net, find, **given)):
+                self._train(net, schedule, collected, target[train], fresh, incremental)
         if fresh:
             self._built_with = fixed_params(self)
         self.net_, self._schedule, self._in_parts = net, schedule, incremental
@@ -267,7 +278,9 @@ class TangentPropEstimator(ChecksData, Answers, SkorchParameters, ABC):
         if fresh or not incremental:
             self._mean_weight = average(weight[train])
 
-    def _new_net(self, schedule: Schedule, x, target, train, device, find) -> TangentPropNet:
+    def _new_net(
+        self, schedule: Schedule, x, target, train, device, find, collected: dict
+    ) -> TangentPropNet:
         net = build_net(
             self._make_net,
             self,
@@ -280,7 +293,9 @@ class TangentPropEstimator(ChecksData, Answers, SkorchParameters, ABC):
             device,
         )
         if schedule.optimizer == "lm" and isinstance(net.module_, MLP):
-            _standardize(net.module_, x[train])
+            make_first_layer_for(net.module_, x[train], collected)
+        elif self.module is None:
+            warn_of_scale(x)
         if find is not None and self.penalty_weight > 0:
             self._check_activations(net.module_, torch.tensor(x[:1], device=device))
         return net
@@ -386,10 +401,3 @@ def _step_on(inputs: dict, schedule: Schedule) -> str:
         if isinstance(part, np.ndarray)
     ]
     return f"a step of optimizer {schedule.optimizer!r} on {', '.join(parts) or 'computed rows'}"
-
-
-def _standardize(module: MLP, x: np.ndarray) -> None:
-    """Let a new network see samples in the standard units of their features."""
-    x = x.reshape(len(x), -1)
-    statistics = moments(x, np.ones(len(x)))
-    module.expect(*(torch.as_tensor(s).to(module[0].weight) for s in statistics))

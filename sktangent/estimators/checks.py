@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from scipy import sparse
 from sklearn.base import RegressorMixin
@@ -13,6 +15,9 @@ from sktangent._checks import validating
 from sktangent._tables import with_zeros_for_words
 from sktangent.estimators.build import resolve_dtype
 from sktangent.training.batches import forward_strides
+
+# of samples of this size Adam's first steps overshoot, and no penalty says so
+_LARGE, _N_LOOKED_AT = 1e3, 1000
 
 
 class ChecksData:
@@ -88,3 +93,24 @@ class ChecksData:
         if converted is not X and not np.isfinite(converted).all():
             raise ValueError(f"X holds values too large for the network's {self._dtype}.")
         return forward_strides(converted)
+
+
+def warn_of_scale(x: np.ndarray) -> None:
+    """Tell that samples are too large for a network whose weights start small.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, *input_shape)
+        What the network sees.
+    """
+    some = x[:_N_LOOKED_AT].reshape(min(len(x), _N_LOOKED_AT), -1).astype(np.float64)
+    with np.errstate(over="ignore"):
+        sizes = np.sqrt(np.square(some).mean(axis=0))
+    if sizes.max() > _LARGE:
+        warnings.warn(
+            f"Feature {sizes.argmax()} has a root mean square of {sizes.max():.2g}, and training "
+            "needs features of about unit size, or what is learned may be far off. Set "
+            "preprocessor=StandardScaler(); tangents and derivatives stay in the units of X.",
+            UserWarning,
+            stacklevel=7,
+        )

@@ -117,6 +117,7 @@ int or array-like of int, default=(100,)
         autocast: str | None = None,
         compile: bool = False,
         accelerator=None,
+        checkpoint=None,
         callbacks=None,
         **kwargs,
     ) -> None:
@@ -149,6 +150,7 @@ int or array-like of int, default=(100,)
         self.autocast = autocast
         self.compile = compile
         self.accelerator = accelerator
+        self.checkpoint = checkpoint
         self.callbacks = callbacks
         self._set_extra_params(kwargs)
 

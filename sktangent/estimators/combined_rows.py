@@ -85,7 +85,7 @@ class DrawnRows:
         self._X = X
         self._tangents = tangents
         self._units = units
-        self._random = np.random.default_rng(seed)
+        self.random = np.random.default_rng(seed)
         self._config = get_config()  # which threads do not share
 
     def computed(self, train: slice | np.ndarray) -> ComputedRows:
@@ -128,4 +128,4 @@ class CombinedRows(DrawnRows):
         return {"tangents": V}
 
     def _draw(self, rows: np.ndarray) -> tuple[np.ndarray]:
-        return (draw_signs(self._random, len(rows), self._k, self.shape[0]),)
+        return (draw_signs(self.random, len(rows), self._k, self.shape[0]),)

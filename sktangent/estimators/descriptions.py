@@ -47,7 +47,8 @@ tangents : callable, default=None
     ``(n_samples, n_tangents, *input_shape)``, finite numbers, in the units of X. Any callable
     will do. One that has a ``fit`` method is cloned, and the clone is fitted on the training
     samples. It may return ``(V, derivatives)``, as ``fit`` takes these. None trains without a
-    penalty, unless ``fit`` is given tangents or derivatives. It is called on parts of X. When all
+    penalty, unless ``fit`` is given tangents or derivatives. It is called on parts of X, as arrays,
+    also where ``fit`` was given a DataFrame. When all
     tangents together take more memory than scikit-learn's ``working_memory`` (1 GiB, see
     :func:`sklearn.set_config`), they are computed anew for each batch; the model stays the same.
 penalty_weight : float, default=1.0
@@ -164,7 +165,16 @@ accelerator : accelerate.Accelerator, default=None
     own, of a data set that no machine holds, they train on all of them, and the preprocessor is
     fitted on the first one's. ``batch_size`` counts the samples of all processes. What is told and
     skorch's checkpoints come from the first one. "lm" cannot be used. See
-    :mod:`sktangent.training.distributed`. It is left out of what is pickled.
+    :mod:`sktangent.training.distributed`. It is left out of what is
+    pickled, for workers too; a fit after that warns that it is one process's.
+checkpoint : str or path, default=None
+    A folder in which ``fit`` keeps the state of training now and then, after an epoch, in a file of
+    its own. A fit of the same data with the same parameters that was killed or interrupted goes on
+    from there when it is started again, and on a CPU becomes, to the last bit, what it would have
+    become; ``random_state`` must be given. Of another fit's file nothing is used, and a warning
+    names what differs. When training has come to its end, the file is removed. Where it cannot be
+    written, a warning tells so and training goes on. ``partial_fit`` and several processes that
+    fit together have none. See :mod:`sktangent.training.checkpoints`.
 callbacks : list, default=None
     skorch callbacks, as skorch takes them.
 **kwargs : dict
@@ -193,8 +203,8 @@ SEARCH_DESCRIPTION = """
     tangents : callable, default=None
         As of :class:`{plain}`.
     penalty_weights : int, array-like of float or dict, default=10
-        The weights to try. An int: zero, and so many less one log-spaced from 1e-3 to 10 times the
-        weight at which the penalty of a fit without it costs as much as an output of zero
+        The weights to try. An int: zero, and so many less one log-spaced from 1e-2 to 100 times
+        the weight at which the penalty of a fit without it costs as much as an output of zero
         everywhere. A dict, for a :class:`~sktangent.tangents.TangentUnion`, has for some of its
         kinds an int or weights; ``penalty_weight`` is then 1 and the weights of the union are
         searched, one kind after another, each raised above its smallest weight only if the folds

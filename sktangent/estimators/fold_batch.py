@@ -22,6 +22,7 @@ from sktangent.estimators.moved_rows import moves_samples
 from sktangent.estimators.waiting import Pending, cut_short, waiting_fit
 from sktangent.training.batches import as_tensor
 from sktangent.training.computed_rows import ComputedRows
+from sktangent.training.progress import told
 
 # parameters with which every fit goes its own way
 _OWN_WAY = ("module", "callbacks", "n_projections", "autocast", "accelerator")
@@ -132,15 +133,19 @@ def fit_stacked(
     if not _go_the_same_way(plain, candidates, parts[0][0], pending[0]):
         return None
     strengths = _strengths(candidates, ready[0], parts[0][0].X[:1])
-    trained: dict[tuple[int, int], Trained] = {}
+    pieces = []
     for group in _groups(pending):
         stacks = [_fold_data(pending[fold], chains[fold]) for fold in group]
         course = _course([pending[fold] for fold in group], chains[group[0]], part)
-        for folds_of, some in _pieces(len(candidates), course, stacks):
-            found = train_stacked(
-                stacks[folds_of.start : folds_of.stop], strengths[some.start : some.stop], course
-            )
-            trained |= {(group[folds_of[f]], some[c]): one for (f, c), one in found.items()}
+        for some_folds, some in _pieces(len(candidates), course, stacks):
+            pieces.append((group, stacks, course, some_folds, some))
+    trained: dict[tuple[int, int], Trained] = {}
+    n_epochs = sum(course.epochs for _, _, course, *_ in pieces)
+    with told(n_epochs, bool(plain.verbose)) as tell:
+        for group, stacks, course, some_folds, some in pieces:
+            own = stacks[some_folds.start : some_folds.stop], strengths[some.start : some.stop]
+            found = train_stacked(*own, course, tell)
+            trained |= {(group[some_folds[f]], some[c]): one for (f, c), one in found.items()}
     seconds = (time.perf_counter() - start) / len(trained)
     outcomes: list[list[Outcome]] = [[] for _ in candidates]
     for fold, (train, test) in enumerate(parts):

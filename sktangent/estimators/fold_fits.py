@@ -19,6 +19,9 @@ from sktangent.estimators.waiting import cut_short, train_in_part
 from sktangent.metrics import local_invariance_error
 from sktangent.training.stopping import TrainingDiverged
 
+# joblib then tells of the fits that are done every few seconds
+_OFTEN = 5
+
 
 class Data(NamedTuple):
     """What a search is given: samples, targets, and what goes with each of them.
@@ -130,7 +133,7 @@ def fit_apart(
     outcomes : list of list of Outcome
         For each candidate those on the folds.
     """
-    outcomes = Parallel(n_jobs=n_jobs)(
+    outcomes = Parallel(n_jobs=n_jobs, verbose=_OFTEN if plain.verbose else 0)(
         delayed(_fit_and_score)(_with(plain, params), data, *fold, scoring, part)
         for params in candidates
         for fold in folds

@@ -7,7 +7,12 @@ from collections.abc import Callable
 import numpy as np
 
 from sktangent.estimators.fold_fits import Outcome
-from sktangent.model_selection import best_score, fold_scores, within_one_standard_error
+from sktangent.model_selection import (
+    best_score,
+    fold_scores,
+    one_standard_error,
+    within_one_standard_error,
+)
 
 _PASSES = 2
 _PREFIX = "tangents__weights__"
@@ -36,8 +41,10 @@ def search_kinds(
     All start at their smallest weight, zero as a rule. Each is tried alone first, and they come in
     the order of the best scores they reach so. A kind's weight is raised only if the folds tell the
     best of its weights from the smallest one, by more than the paired standard error; then the rule
-    chooses among those above. Another pass over all kinds looks whether it has changed what the
-    others were chosen beside. The rule "best" takes each kind's best weight.
+    chooses. The rule "one_standard_error" takes the largest weight that the folds cannot tell from
+    the best: the most invariant along this kind, while the invariance that was scored is that along
+    all kinds, those that end at zero among them. Another pass over all kinds looks whether it has
+    changed what the others were chosen beside. The rule "best" takes each kind's best weight.
 
     Parameters
     ----------
@@ -115,6 +122,9 @@ def _choose(results: dict, rule: Callable[[dict], int]) -> int:
     if rule is best_score:
         return rule(results)
     scores = fold_scores(results, "score")
-    if np.isnan(scores).any(axis=1).all() or within_one_standard_error(scores)[0]:
+    if np.isnan(scores).any(axis=1).all():
         return 0
-    return int(rule(results))
+    within = within_one_standard_error(scores)
+    if within[0]:
+        return 0
+    return int(np.flatnonzero(within)[-1] if rule is one_standard_error else rule(results))

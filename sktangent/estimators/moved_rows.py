@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 
 import numpy as np
 from sklearn.utils import _safe_indexing
 
 from sktangent._checks import check_nonnegative
-from sktangent._tables import like_frame
+from sktangent._tables import is_frame, like_frame
 from sktangent.estimators.combined_rows import DrawnRows, combinations, draw_signs
 from sktangent.estimators.tangent_rows import (
     NetworkUnits,
@@ -55,7 +56,8 @@ def largest_amounts(augment, tangents: Callable, X: np.ndarray) -> np.ndarray:
     if not callable(getattr(tangents, "move", None)):
         raise TypeError(
             f"augment={augment!r} needs tangents that can move samples, by move(X, amounts); "
-            f"got {tangents!r}, which has no move."
+            f"got {tangents!r}, which has no move. All of sktangent.tangents have one, and "
+            "TransformTangents gives one to a function that transforms samples."
         )
     amounts = _by_name(augment, tangents, X) if isinstance(augment, Mapping) else augment
     if not isinstance(augment, Mapping):
@@ -113,7 +115,9 @@ class MovedRows(DrawnRows):
         with computing(self._config, rows, len(self._X)):
             X = self._X[rows]
             moved = _check_moved(self._tangents.move(X, amounts), X)
-            frame = like_frame(_safe_indexing(self._frame, rows), moved)
+            frame = moved
+            if is_frame(self._frame):
+                frame = like_frame(_safe_indexing(self._frame, rows), moved)
             inputs = self._units.inputs
             parts = {"x": inputs.transform(frame, moved)}
             if self._with_tangents:
@@ -123,11 +127,11 @@ class MovedRows(DrawnRows):
     def _draw(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Draw how far to move samples, and with which signs to combine their tangents."""
         shape = (len(rows), len(self._amounts))
-        amounts = self._random.uniform(-1, 1, shape) * self._amounts
+        amounts = self.random.uniform(-1, 1, shape) * self._amounts
         k = self._n_combinations
         if k is None:
             return amounts, None
-        return amounts, draw_signs(self._random, len(rows), k, shape[1])
+        return amounts, draw_signs(self.random, len(rows), k, shape[1])
 
     def _tangents_of(self, X: np.ndarray, signs: np.ndarray | None) -> np.ndarray:
         if signs is not None:
@@ -149,7 +153,11 @@ def _by_name(augment: Mapping, tangents: Callable, X: np.ndarray) -> np.ndarray:
         chosen = [f"__{name}__" in f"__{known}__" for known in names]
         if not any(chosen):
             known = list(dict.fromkeys(names))
-            raise ValueError(f"augment has {name!r}, which is none of the transformations {known}.")
+            close = difflib.get_close_matches(name, known, n=1) if isinstance(name, str) else []
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ValueError(
+                f"augment has {name!r}, which is none of the transformations {known}.{hint}"
+            )
         if amounts[chosen].any():
             raise ValueError(f"augment must not name a transformation twice, got {augment!r}.")
         amounts[chosen] = check_nonnegative(amount, f"augment[{name!r}]")

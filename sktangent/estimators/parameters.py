@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import os
 from numbers import Integral, Real
 
 import numpy as np
@@ -64,6 +65,7 @@ CONSTRAINTS: dict = {
     "autocast": [StrOptions({"bfloat16"}), None],
     "compile": ["boolean"],
     "accelerator": [HasMethods(["reduce"]), None],
+    "checkpoint": [str, os.PathLike, None],
     "callbacks": [list, None],
 }
 
@@ -99,6 +101,11 @@ class SkorchParameters(DocumentationLink, BaseEstimator):
                 "samples are FeatureTangents(directions=V); several callables are a TangentUnion."
             )
         super()._validate_params()
+        if self.checkpoint is not None and self.random_state is None:
+            raise InvalidParameterError(
+                f"checkpoint={str(self.checkpoint)!r} needs a random_state, an int for example: "
+                "without, a fit that is started again is another one."
+            )
 
     def _check_params_are_known(self) -> None:
         for name in getattr(self, "_unknown_params", ()):

@@ -9,11 +9,13 @@ optimizer and of random numbers, is kept where training is to go on, after ``par
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import warnings
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
+from sklearn.utils.fixes import parse_version
 
 from sktangent._plain import from_plain, to_plain
 from sktangent._randomness import seeded
@@ -67,22 +69,40 @@ def from_state(estimator, state: dict) -> None:
     ------
     ValueError
         If a newer version wrote it, in a way that this one does not know.
+
+    Warns
+    -----
+    UserWarning
+        If a newer version wrote it, in a way that this one may know.
     """
-    saved_by = state.get("_saved_by", {"format": _FORMAT})
-    if saved_by["format"] > _FORMAT:
-        raise ValueError(
-            f"This {type(estimator).__name__} was saved by sktangent {saved_by['version']}, in a "
-            f"format that sktangent {__version__} does not know. Install that version, or a newer "
-            "one, to load it."
-        )
+    _check_writer(type(estimator).__name__, **state.get("_saved_by", {}))
     attributes = {name: value for name, value in state.items() if name != "_saved_by"}
-    vars(estimator).update(from_plain(attributes))
+    vars(estimator).update({**_defaults(type(estimator)), **from_plain(attributes)})
     if "net_" in attributes:
         described = vars(estimator).pop("net_")
         estimator._schedule = Schedule(**estimator._schedule)
         if not hasattr(estimator, "_random_state"):
             estimator._random_state = check_random_state(estimator.random_state)
         estimator.net_ = _rebuild(estimator, described)
+
+
+def _check_writer(estimator: str, format: int = _FORMAT, version: str = __version__) -> None:
+    by = f"This {estimator} was saved by sktangent {version}"
+    advice = "Install that version, or a newer one, to load it."
+    if format > _FORMAT:
+        raise ValueError(f"{by}, in a format that sktangent {__version__} does not know. {advice}")
+    if parse_version(version) > parse_version(__version__):
+        warnings.warn(
+            f"{by}, which may have written what sktangent {__version__} reads wrongly. {advice}",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _defaults(kind: type) -> dict:
+    """Tell the defaults of all parameters: the file may be older than some of them."""
+    parameters = inspect.signature(kind).parameters.items()
+    return {name: known.default for name, known in parameters if known.default is not known.empty}
 
 
 def warn_if_state_is_lost(net: TangentPropNet) -> None:

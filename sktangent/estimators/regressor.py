@@ -119,6 +119,7 @@ int, array-like of int or "auto", default="auto"
         autocast: str | None = None,
         compile: bool = False,
         accelerator=None,
+        checkpoint=None,
         callbacks=None,
         **kwargs,
     ) -> None:
@@ -150,6 +151,7 @@ int, array-like of int or "auto", default="auto"
         self.autocast = autocast
         self.compile = compile
         self.accelerator = accelerator
+        self.checkpoint = checkpoint
         self.callbacks = callbacks
         self._set_extra_params(kwargs)
 

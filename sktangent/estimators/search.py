@@ -173,7 +173,7 @@ class PenaltyWeightSearch:
         return [{"augment": augment} for augment in self.augments]
 
     def _plain_estimator(self):
-        params = self.get_params(deep=False)
+        params = {**self.get_params(deep=False), "checkpoint": None}  # of the last fit only
         for name in _OWN_CONSTRAINTS:
             del params[name]
         if not isinstance(self.random_state, Integral):  # all candidates have the same numbers
@@ -240,7 +240,8 @@ class PenaltyWeightSearch:
         params = self.get_params(deep=False)
         found = ("penalty_weights_", "cv_results_", "best_index_")
         before = {k: v for k, v in vars(self).items() if k not in params and k not in found}
-        best = clone(plain).set_params(**clone(chosen, safe=False), verbose=self.verbose)
+        own = {"verbose": self.verbose, "checkpoint": self.checkpoint}
+        best = clone(plain).set_params(**clone(chosen, safe=False), **own)
         if self.warm_start:
             vars(best).update(before)
         best.fit(data.X, data.y, **data.metadata)

@@ -6,8 +6,11 @@ without a penalty, costs as much as knowing nothing:
 .. math:: w_0 = \frac{E_0}{P}, \qquad E_0 = \frac1n \sum_i s_i L(0, y_i), \qquad
           P = \frac1n \sum_i s_i \sum_t \lVert J_f(x_i)\,\tau_{it} - d_{it} \rVert^2 ,
 
-f the plain fit. At :math:`10^{-3} w_0` the plain fit's penalty is a thousandth of the data term of
-a network that says nothing, and begins to matter; at :math:`10 w_0` it rules.
+f the plain fit. At :math:`10^{-2} w_0` the plain fit's penalty is a hundredth of the data term of
+a network that says nothing, and begins to matter. Training with it makes P smaller than the plain
+fit has it, above all that of a classifier, whose outputs go on growing without a penalty; at
+:math:`10^2 w_0` it rules for sure. The test error on digits is smallest at 10 to 100 w_0, on
+spectra and smooth functions at about w_0.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sktangent.propagation import propagate
 
-_LOWEST, _HIGHEST = 1e-3, 10.0
+_LOWEST, _HIGHEST = 1e-2, 100.0
 # samples that the penalty of the plain fit is measured on, at most
 _MEASURED = 1000
 
@@ -84,7 +87,7 @@ def find_grid(n_weights: int, scale: float) -> np.ndarray:
     --------
     >>> from sktangent.estimators.weight_grid import find_grid
     >>> find_grid(5, 0.1).round(4).tolist()
-    [0.0, 0.0001, 0.0022, 0.0464, 1.0]
+    [0.0, 0.001, 0.0215, 0.4642, 10.0]
     """
     if not scale > 0:
         return np.zeros(1)

@@ -14,6 +14,8 @@ from sktangent.model_selection import (
 )
 
 _WEIGHT = "penalty_weight"
+# weights that are named below the axis, each by its own number
+_MOST_NAMED = 7
 
 
 class PenaltyPathDisplay:
@@ -36,6 +38,9 @@ class PenaltyPathDisplay:
         The local invariance errors on the folds.
     score_name : str, default="score"
         What the score is called.
+    chosen_weight : float, default=None
+        The weight that the search refitted with. None, or the best: the largest inside the band is
+        marked in its place.
 
     Attributes
     ----------
@@ -75,11 +80,13 @@ class PenaltyPathDisplay:
         invariance_errors: np.ndarray | None = None,
         *,
         score_name: str = "score",
+        chosen_weight: float | None = None,
     ) -> None:
         self.weights = weights
         self.scores = scores
         self.invariance_errors = invariance_errors
         self.score_name = score_name
+        self.chosen_weight = chosen_weight
 
     @classmethod
     def from_search(
@@ -91,14 +98,15 @@ class PenaltyPathDisplay:
         ----------
         search : estimator
             A fitted search over a parameter whose name ends in ``penalty_weight``, with
-            ``cv_results_``. Where other parameters varied too, each weight is drawn with those
-            that give it the best mean score.
+            ``cv_results_``, or a :class:`~sktangent.TangentPropClassifierCV` or
+            :class:`~sktangent.TangentPropRegressorCV`. Where other parameters varied too, each
+            weight is drawn with those that give it the best mean score.
         score : str, default=None
             The metric to draw, of several. None: the one that the search refits by, or else the
             first that is not the invariance.
         invariance : str, default=None
             The metric that :func:`~sktangent.metrics.make_invariance_scorer` made. None: found by
-            that.
+            that; the CV estimators have their own.
         ax : matplotlib Axes or array of them, default=None
             Where to draw: as many axes as ``axes_`` has, or one of a grid, which is divided. None:
             a new figure.
@@ -126,7 +134,7 @@ class PenaltyPathDisplay:
         scorers = scorers if isinstance(scorers, dict) else {"score": scorers}
         if invariance is None:
             found = [name for name, scorer in scorers.items() if is_invariance_scorer(scorer)]
-            invariance = found[0] if found and len(scorers) > 1 else None
+            invariance = found[0] if found and len(scorers) > 1 else _own_invariance(results)
         if score is None:
             refit = getattr(search, "refit", None)
             others = [name for name in scorers if name != invariance]
@@ -136,7 +144,10 @@ class PenaltyPathDisplay:
         errors = None if invariance is None else -fold_scores(results, invariance)[rows]
         scoring = getattr(search, "scoring", None)
         name = scoring if score == "score" and isinstance(scoring, str) else score
-        return cls(distinct, folds[rows], errors, score_name=name).plot(ax=ax)
+        index = getattr(search, "best_index_", None)
+        chosen = None if index is None else float(weights[index])
+        display = cls(distinct, folds[rows], errors, score_name=name, chosen_weight=chosen)
+        return display.plot(ax=ax)
 
     @property
     def best_weight_(self) -> float:
@@ -188,14 +199,14 @@ class PenaltyPathDisplay:
         ax.fill_between(places, *self.band_.T, color="0.85", zorder=0, label=label)
         ax.plot(places, self.scores.mean(axis=1), **_style(0))
         tidy(ax)
-        for weight, label, offset in (
-            (self.best_weight_, "best", 0),
-            (self.within_band_[-1], "largest in the band", 1),
-        ):
+        other = (self.within_band_[-1], "largest in the band", 1)
+        if self.chosen_weight not in (None, self.best_weight_):
+            other = (self.chosen_weight, "chosen", 1)
+        for weight, label, offset in ((self.best_weight_, "best", 0), other):
             place = places[self.weights == weight][0]
             style = line_style(2)["color"], (":", "--")[offset]
             ax.axvline(place, color=style[0], linestyle=style[1], linewidth=1, zorder=0.5)
-            ax.plot([], [], color=style[0], linestyle=style[1], label=f"{label}: {weight:g}")
+            ax.plot([], [], color=style[0], linestyle=style[1], label=f"{label}: {weight:.2g}")
         ax.set(ylabel=self.score_name)
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, fontsize=8)
 
@@ -209,6 +220,11 @@ def _weight_column(results: dict) -> str:
             f"{[name.removeprefix('param_') for name in found]}."
         )
     return columns[0]
+
+
+def _own_invariance(results: dict) -> str | None:
+    """Name the column in which estimators that choose their weight keep the invariance."""
+    return "invariance" if "mean_test_invariance" in results else None
 
 
 def _best_rows(weights: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, list[int]]:
@@ -245,5 +261,9 @@ def _draw_weight_axis(axes: np.ndarray, weights: np.ndarray, places: np.ndarray)
     if len(weights) > 1:
         for one in axes:
             one.axvline(np.sqrt(places[0] * places[1]), color="0.7", linestyle=(0, (2, 2)))
-    ax.set_xticks(places, [f"{weight:g}" for weight in weights])
+    if len(weights) > _MOST_NAMED:
+        ends = np.log10(weights[[1, -1]])
+        decades = 10.0 ** np.arange(np.ceil(ends[0]), np.floor(ends[1]) + 1)
+        weights, places = [0.0, *decades], [places[0], *decades]
+    ax.set_xticks(places, [f"{weight:.2g}" for weight in weights])
     ax.minorticks_off()

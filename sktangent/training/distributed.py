@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import warnings
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 
@@ -126,10 +127,24 @@ def fits_together(method):
 
     @functools.wraps(method)
     def among_others(self, *args, **kwargs):
+        if vars(self).pop("_misses_accelerator", False) and self.accelerator is None:
+            warnings.warn(
+                "The accelerator stayed behind where the estimator was pickled, for a worker or "
+                "into a file, and this process fits alone. Set accelerator to fit with others.",
+                UserWarning,
+                stacklevel=4,
+            )
         with together(self.accelerator):
             return method(self, *args, **kwargs)
 
     return among_others
+
+
+def without_accelerator(attributes: dict) -> dict:
+    """Leave an accelerator, which belongs to processes that run, out of an estimator's state."""
+    shares_out = getattr(attributes.get("accelerator"), "num_processes", 1) > 1
+    noted = {"_misses_accelerator": True} if shares_out else {}
+    return {**attributes, "accelerator": None, **noted}
 
 
 def current() -> Ranks | None:

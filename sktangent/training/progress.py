@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import multiprocessing
 import os
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 
 from skorch.callbacks import Callback
 from tqdm import tqdm
@@ -67,6 +69,38 @@ class Progress(Callback):
         state = vars(self).copy()
         state.pop("_teller", None)  # left by training that failed; it holds a stream
         return state
+
+
+@contextlib.contextmanager
+def told(epochs: int, is_shown: bool) -> Iterator[Callable[[str], None]]:
+    """Show how far training without a net has got, as :class:`Progress` does.
+
+    Parameters
+    ----------
+    epochs : int
+        How many epochs there will be, at most.
+    is_shown : bool
+        Whether to show anything.
+
+    Yields
+    ------
+    tell : callable
+        To be called after each epoch, with a few words on it.
+
+    Examples
+    --------
+    >>> from sktangent.training.progress import told
+    >>> with told(2, is_shown=False) as tell:
+    ...     tell("9 networks")
+    """
+    if not is_shown:
+        yield lambda words: None
+        return
+    teller = _teller(epochs)
+    try:
+        yield teller.tell
+    finally:
+        teller.close()
 
 
 class _Bar:

@@ -492,3 +492,15 @@ def test_samples_are_checked_whatever_their_form(X, y, D):
         model.predict(np.where(X > 0.9, np.nan, X), return_jacobian=True)
     with pytest.raises(ValueError, match="2 features"):
         model.predict(X[:, :1], return_jacobian=True)
+
+
+@pytest.mark.parametrize(("shape", "is_jacobian"), [((40, 1, 2), True), ((40, 2, 2), False)])
+def test_a_jacobian_with_the_outputs_first_is_told(shape, is_jacobian, X):
+    with pytest.raises(ValueError, match=r"derivatives must have shape \(40, 2, 1\)") as raised:
+        TangentPropRegressor().fit(X, X[:, 0], derivatives=np.ones(shape))
+    assert ("J.transpose(0, 2, 1)" in str(raised.value)) is is_jacobian
+
+
+def test_one_derivative_a_sample_needs_its_axis(X):
+    with pytest.raises(ValueError, match=r"add its axis: d\[:, None\]"):
+        TangentPropRegressor().fit(X[:, :1], X[:, 0], derivatives=np.ones(40))

@@ -16,14 +16,21 @@ import numpy as np
 import pytest
 import skops.io as sio
 import torch
+from safetensors.torch import load_file, save_file
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from sktangent import TangentPropClassifier, TangentPropRegressor
+from sktangent import (
+    TangentPropClassifier,
+    TangentPropRegressor,
+    TangentPropRegressorCV,
+    __version__,
+)
 from sktangent.preprocessing import GaussianBlur
 from sktangent.tangents import FeatureTangents
 
+FOLDERS = sorted(path for path in (Path(__file__).parents[1] / "data").iterdir() if path.is_dir())
 BOTH = pytest.mark.parametrize("estimator", [TangentPropClassifier, TangentPropRegressor])
 
 
@@ -208,12 +215,73 @@ def test_a_file_of_a_newer_format_says_so(X, target):
         TangentPropRegressor().__setstate__(state)
 
 
+@pytest.mark.parametrize(
+    ("version", "is_newer"), [("0.0.9", False), (__version__, False), ("99.0.dev1", True)]
+)
+def test_a_file_of_a_newer_version_says_so(version, is_newer, X, target, recwarn):
+    model = quick(TangentPropRegressor).fit(X, target)
+    state = model.__getstate__()
+    state["_saved_by"]["version"] = version
+    other = TangentPropRegressor.__new__(TangentPropRegressor)
+    recwarn.clear()
+    other.__setstate__(state)
+    said = [w for w in recwarn if "was saved by sktangent 99.0.dev1, which" in str(w.message)]
+    assert len(said) == is_newer
+    np.testing.assert_array_equal(other.predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        TangentPropRegressor(warm_start=True, max_epochs=3),
+        TangentPropRegressorCV(penalty_weights=[0.0, 1.0], cv=2, warm_start=True, max_epochs=3),
+    ],
+)
+def test_parameters_that_a_file_is_older_than(estimator, X, target):
+    state = estimator.fit(X, target).__getstate__()
+    del state["augment"]
+    other = type(estimator).__new__(type(estimator))
+    other.__setstate__(state)
+    assert other.get_params() == estimator.get_params()
+    assert other.fit(X, target).n_iter_ == 6
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("estimator", ["TangentPropClassifier", "TangentPropRegressor"])
+def test_files_of_earlier_versions(folder, estimator):
+    file = folder / f"{estimator}.skops"
+    model = sio.load(file, trusted=sio.get_untrusted_types(file=file))
+    with np.load(folder / "predictions.npz") as kept:
+        X, expected = kept["X"], kept[estimator]
+    predicted = getattr(model, "predict_proba", model.predict)(X)
+    np.testing.assert_allclose(predicted, expected, rtol=1e-5)
+    assert predicted.dtype == expected.dtype
+    assert model.n_iter_ == 30
+    if model.warm_start:
+        assert model.fit(X, expected).n_iter_ == 60
+
+
+def test_there_are_files_of_this_version():
+    assert __version__ in [folder.name for folder in FOLDERS]
+
+
 @BOTH
 def test_what_is_not_fitted(estimator):
     model = estimator(module=nn.Sequential(nn.Linear(2, 1)), hidden_layer_sizes=(3,))
     other = again(model)
     torch.testing.assert_close(other.module[0].weight, model.module[0].weight)
     assert not hasattr(other, "net_")
+
+
+@BOTH
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_weights_alone(estimator, optimizer, X, three_labels, tmp_path):
+    model = quick(estimator, optimizer=optimizer).fit(X, three_labels)
+    other = quick(estimator, random_state=1, max_epochs=1).fit(X, three_labels)
+    save_file(model.module_.state_dict(), tmp_path / "weights")
+    assert (outputs(other, X) != outputs(model, X)).all()
+    other.module_.load_state_dict(load_file(tmp_path / "weights"))
+    np.testing.assert_array_equal(outputs(other, X), outputs(model, X))
 
 
 # skops

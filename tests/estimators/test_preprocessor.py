@@ -1,6 +1,7 @@
 """The estimators' preprocessor: where it is fitted, what it does to tangents, searches."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_selection import SelectKBest
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
@@ -274,3 +276,17 @@ class Broken(Recorder):
 def test_a_preprocessor_that_gives_no_numbers(X, target):
     with pytest.raises(ValueError, match="preprocessor output contains NaN"):
         quick(TangentPropRegressor, preprocessor=Broken()).fit(X, target)
+
+
+def test_samples_out_of_scale_are_told_of(X, target):
+    large = X * [1, 1e5, 1, 1] + [0, 1e6, 0, 0]
+    model = TangentPropRegressor(max_epochs=1, random_state=0)
+    with pytest.warns(UserWarning, match=r"Feature 1 has .* 1e\+06,.*StandardScaler"):
+        model.fit(large, target)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, target)
+        model.set_params(preprocessor=StandardScaler()).fit(large, target)
+        # which standardizes by itself
+        TangentPropRegressor(optimizer="lm", max_epochs=1).fit(large, target)

@@ -2,7 +2,7 @@ import pytest
 from joblib.externals.loky import get_reusable_executor
 from sklearn.model_selection import cross_val_score
 
-from sktangent import TangentPropClassifier, TangentPropRegressor
+from sktangent import TangentPropClassifier, TangentPropClassifierCV, TangentPropRegressor
 from sktangent.tangents import FeatureTangents
 
 
@@ -58,3 +58,21 @@ def test_one_line_a_fit_in_parallel(X, labels, capfd):
 def test_progress_can_be_left_out(X, labels, capfd):
     model(1, callbacks__progress=None).fit(X, labels)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])  # side by side, and one after another
+def test_the_choice_of_a_weight_tells_of_its_fits(early_stopping, X, labels, capfd):
+    search = TangentPropClassifierCV(
+        FeatureTangents([2]),
+        [0, 1],
+        cv=3,
+        max_epochs=3,
+        early_stopping=early_stopping,
+        random_state=0,
+    )
+    search.fit(X, labels)
+    assert capfd.readouterr() == ("", "")
+    search.set_params(verbose=1).fit(X, labels)
+    told, fit = "".join(capfd.readouterr()).strip().rsplit("\n", 1)
+    assert ("6 out of   6" if early_stopping else "epoch 3/3, 6 of 6 networks") in told
+    assert fit.startswith("epoch 3/3, data term ")

@@ -8,6 +8,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sktangent import TangentPropRegressorCV
 from sktangent.inspection import PenaltyPathDisplay
 from sktangent.metrics import make_invariance_scorer
 from sktangent.model_selection import one_standard_error
@@ -144,3 +145,27 @@ def test_bad_input():
     search.cv_results_.update(param_a__penalty_weight=weights, param_b__penalty_weight=weights)
     with pytest.raises(ValueError, match=r"\['a__penalty_weight', 'b__penalty_weight'\]"):
         PenaltyPathDisplay.from_search(search)
+
+
+def test_of_an_estimator_that_chooses_its_weight(X):
+    search = TangentPropRegressorCV(
+        FeatureTangents([0]), 12, cv=3, optimizer="adam", max_epochs=2, random_state=0
+    ).fit(X, X[:, 1])
+    display = PenaltyPathDisplay.from_search(search)
+    assert display.chosen_weight == search.penalty_weight_
+    errors = -search.cv_results_["mean_test_invariance"]
+    line = display.axes_[1].lines[0]
+    np.testing.assert_allclose(line.get_ydata(), errors[np.argsort(search.penalty_weights_)])
+    labels = [text.get_text() for text in display.axes_[1].get_xticklabels()]
+    ticks = display.axes_[1].get_xticks()
+    assert labels[0] == "0"
+    assert len(labels) < 12
+    np.testing.assert_allclose(ticks[1:], [float(label) for label in labels[1:]])
+    assert ticks[0] < search.penalty_weights_[1] <= ticks[1]
+
+
+def test_the_chosen_weight_is_marked_where_it_is_not_the_best():
+    search = search_of()
+    search.best_index_ = 0
+    labels = [t.get_text() for t in PenaltyPathDisplay.from_search(search).ax_.get_legend().texts]
+    assert labels[1:] == ["best: 0.1", "chosen: 1"]

@@ -5,6 +5,7 @@ import pickle
 import socket
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -317,6 +318,18 @@ def test_a_pickled_model_needs_no_accelerator(ranks):
     model = pickle.loads(ranks[0][0]["projected"]["pickled"])
     assert model.accelerator is None
     assert np.array_equal(model.predict(X), projected(None).predict(X))
+
+
+@pytest.mark.parametrize("n_processes", [1, 2])
+def test_a_fit_after_pickling_says_that_it_is_alone(n_processes):
+    accelerator = accelerator_like(num_processes=n_processes)
+    model = TangentPropRegressor(accelerator=accelerator, random_state=0, **COMMON)
+    sent = pickle.loads(pickle.dumps(model))
+    for is_told in (n_processes > 1, False):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            sent.fit(X, Y)
+        assert any("accelerator stayed behind" in str(w.message) for w in caught) is is_told
 
 
 def accelerator_like(**told):

@@ -41,6 +41,8 @@ class Activation(NamedTuple):
     derivatives : callable or None
         Takes a and returns f(a), f'(a) and f''(a), None where that is zero everywhere; autograd
         need not follow. Only the commonest state their curvature.
+    slope : callable or None
+        Takes a and returns f(a) and f'(a), where that is sooner done than by ``derivatives``.
     """
 
     functions: tuple[Callable, ...] = ()
@@ -48,6 +50,11 @@ class Activation(NamedTuple):
     names: tuple[str, ...] = ()
     is_piecewise_linear: bool = False
     derivatives: Callable[[Tensor], Derivatives] | None = None
+    slope: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+
+    def with_slope(self, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute f(a) and f'(a), of an activation that states its derivatives."""
+        return self.derivatives(a)[:2] if self.slope is None else self.slope(a)
 
 
 ACTIVATIONS: list[Activation] = [Activation(module=nn.Identity, names=("identity",))]
@@ -129,7 +136,17 @@ def _derivatives_of_gelu(a: Tensor) -> Derivatives:
     return a * below, torch.addcmul(below, a, density), density.mul_(2 - square)
 
 
-@_register(F.gelu, module=nn.GELU, names=("gelu",), derivatives=_derivatives_of_gelu)
+def _gelu_with_slope(a: Tensor) -> tuple[Tensor, Tensor]:
+    return F.gelu(a), _slope(aten.gelu_backward.default, a)
+
+
+@_register(
+    F.gelu,
+    module=nn.GELU,
+    names=("gelu",),
+    derivatives=_derivatives_of_gelu,
+    slope=_gelu_with_slope,
+)
 def _gelu(input, *, approximate="none"):
     slope = _slope(aten.gelu_backward.default, input.primal, approximate=approximate)
     return Dual(F.gelu(input.primal, approximate=approximate), input.tangents * slope)
