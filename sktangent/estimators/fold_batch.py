@@ -27,12 +27,14 @@ from sktangent.training.progress import told
 # parameters with which every fit goes its own way
 _OWN_WAY = ("module", "callbacks", "n_projections", "autocast", "accelerator")
 _LOSSES = (nn.MSELoss, nn.CrossEntropyLoss, nn.BCEWithLogitsLoss)
-# multiplications of the largest product of one network in a step, tangents included
+# multiplications of the largest product of one network in a step, tangents included. Searches side
+# by side over those one after another took 0.3 at 1e6, 0.6 at 9e6, and 1.0 to 1.4 at 8e7
 _LARGE_PRODUCT = 1e7
 # numbers that are held of each output of a layer (values, gradients), and of each parameter
 _KEPT_OF_LAYER, _KEPT_OF_PARAMETER = 5, 5
 # bytes of layers' outputs at once: larger arrays leave the caches, and come anew from the system in
-# each step
+# each step. In batches of 200 digits with six tangents, five networks at once take 0.6 of the time
+# that 50 take
 _AT_HAND = 2**25
 
 
