@@ -99,6 +99,10 @@ for kind, weight in by_kind.penalty_weight_.items():
 print(f"\n{time.perf_counter() - start:.0f} s in all")
 
 # %%
+# With 60 takes 7.9 % are mistaken without tangents, 4.3 % with one weight for all six kinds, and
+# 3.6 % with the shift alone, which is what is left when each kind must show that it helps.
+
+# %%
 # The picture
 # -----------
 # Left: the accuracy on the folds and how far the outputs still change along the tangents, over the
