@@ -289,7 +289,7 @@ _trace = _find("torch:jit.trace")
 _OPSET = 17
 
 
-def recorded(module: nn.Module, x: Tensor) -> Callable[[Tensor], tuple[Tensor, ...]]:
+def recorded(module: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
     """Record what a module does with a tensor, constants and all. Else itself."""
     if _trace is None:
         return module

@@ -60,9 +60,10 @@ def to_onnx(
     ----------
     estimator : estimator
         A fitted estimator of sktangent, or a fitted ``Pipeline`` that ends in one. Its
-        preprocessor, and the other steps of a pipeline, must be affine, as scalers and PCA are, a
-        :class:`~sktangent.preprocessing.GaussianBlur`, a ``FunctionTransformer`` of an elementary
-        function of numpy's, as ``np.log1p``, or pipelines of such.
+        preprocessor, and the other steps of a pipeline, must be scalers that do not clip, PCA or
+        its kin, selections of features, :class:`~sktangent.preprocessing.GaussianBlur`, column
+        transformers and unions of these, or a ``FunctionTransformer`` of an elementary function
+        of numpy's, as ``np.log1p``; or pipelines.
     file : str, path or binary file, default=None
         Where to write the model. None: nowhere.
 

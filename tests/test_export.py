@@ -9,16 +9,20 @@ import onnxruntime
 import pandas as pd
 import pytest
 import torch
+from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_selection import VarianceThreshold
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import (
     Binarizer,
     FunctionTransformer,
+    MaxAbsScaler,
     MinMaxScaler,
+    Normalizer,
     OrdinalEncoder,
     PolynomialFeatures,
     QuantileTransformer,
@@ -35,7 +39,7 @@ from sktangent import (
 )
 from sktangent.export import to_onnx
 from sktangent.preprocessing import GaussianBlur
-from sktangent.preprocessing.as_module import FUNCTIONS
+from sktangent.preprocessing.as_module import FUNCTIONS, PROJECTIONS, SCALERS
 from sktangent.tangents import FeatureTangents
 
 QUICK = {"max_epochs": 3, "random_state": 0}
@@ -110,6 +114,7 @@ def test_targets(normalize_y, dtype, X, target):
         assert_same(model.fit(X.astype(dtype), y), X.astype(dtype))
 
 
+@pytest.mark.filterwarnings("ignore:Feature 3 has")
 def test_known_gradients(X, target):
     derivatives = np.stack([2 * np.cos(2 * X[:, 0]), *np.eye(3)[:, :1] * np.ones(len(X))], axis=1)
     model = TangentPropRegressor(max_epochs=20, random_state=0)
@@ -240,6 +245,8 @@ def test_functions_without_counterpart_are_refused(X, target):
         StandardScaler(),
         MinMaxScaler(),
         PCA(3, whiten=True),
+        VarianceThreshold(0.01),
+        make_union(StandardScaler(), make_pipeline(PCA(2), MaxAbsScaler())),
         FunctionTransformer(np.arctan),
         FunctionTransformer(),
         ColumnTransformer([("half", StandardScaler(), [0, 1]), ("rest", "passthrough", [3])]),
@@ -253,6 +260,12 @@ def test_preprocessors_and_pipelines(step, dtype, X, labels, target):
     assert_same(TangentPropRegressor(preprocessor=step, **QUICK).fit(X, target), X)
     both = TangentPropClassifier(preprocessor=MinMaxScaler(), **QUICK)
     assert_same(make_pipeline(step, both).fit(X, labels), X)
+
+
+@pytest.mark.parametrize("kind", sorted(SCALERS | PROJECTIONS, key=lambda kind: kind.__name__))
+def test_kinds_of_transformers(kind, X, target):
+    X = 1e3 * (X + 10)
+    assert_same(make_pipeline(kind(), StandardScaler(), regressor).fit(X, target), X)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
@@ -280,12 +293,20 @@ def test_data_frames(X, labels):
         assert_same(model.fit(frame, labels), frame, inputs=X)
 
 
+class RenamedScaler(StandardScaler):
+    """May have a transform of its own."""
+
+
 @pytest.mark.parametrize(
     "step",
     [
         QuantileTransformer(n_quantiles=10),
         PolynomialFeatures(),
         Binarizer(threshold=1e15),
+        KMeans(2, random_state=0),
+        RenamedScaler(),
+        make_union(StandardScaler(), Normalizer()),
+        ColumnTransformer([("clipped", MinMaxScaler(clip=True), [0])]),
         SimpleImputer(),
         MinMaxScaler(clip=True),
         FunctionTransformer(lambda X: np.sin(X)),
@@ -294,8 +315,20 @@ def test_data_frames(X, labels):
 )
 def test_other_steps_are_refused_by_name(step, X, target):
     model = make_pipeline(StandardScaler(), step, regressor).fit(X, target)
-    with pytest.raises(TypeError, match=f"{type(step).__name__} cannot be exported: only affine"):
+    with pytest.raises(TypeError, match=f"{type(step).__name__} cannot be exported: only scalers"):
         to_onnx(model)
+
+
+@pytest.mark.parametrize("clip", [False, True])
+def test_what_is_far_from_zero(clip, X, target):
+    X = 1e9 * (X + 1e5)
+    model = make_pipeline(MinMaxScaler(clip=clip), StandardScaler(), PCA(2), regressor)
+    model.fit(X, target)
+    if clip:
+        with pytest.raises(TypeError, match="MinMaxScaler cannot be exported"):
+            to_onnx(model)
+    else:
+        assert_same(model, X)
 
 
 # How it is called

@@ -163,28 +163,35 @@ def open_checkpoint(estimator, net: TangentPropNet, find, **data) -> Checkpoint 
     return Checkpoint(estimator.checkpoint, fit, [find.random] if hasattr(find, "random") else [])
 
 
-def _letters(noted):
+def _letters(noted, around: tuple = ()):
     """Turn a note into letters that are the same in every process."""
     if isinstance(noted, dict):
-        return {str(key): _letters(part) for key, part in noted.items()}
+        return {str(key): _letters(part, around) for key, part in noted.items()}
     if isinstance(noted, list):
-        return [_letters(part) for part in noted]
-    if isinstance(noted, nn.Module):
-        return _letters({"": type(noted), **noted.state_dict()})
-    if is_frame(noted):
-        return [(str(name), _letters(np.asarray(noted[name]))) for name in noted.columns]
-    if isinstance(noted, functools.partial):
-        return _letters(note([noted.func, noted.args, noted.keywords]))
-    if inspect.ismethod(noted):
-        return _letters(note([noted.__func__, noted.__self__]))
-    if inspect.isfunction(noted):
-        return _letters(_code_of(noted))
-    if _is_of_attributes(noted):  # of which there may be no pickle, or, with tensors, many
-        return _letters(note({"": type(noted), **vars(noted)}))
+        return [_letters(part, around) for part in noted]
+    inside = _inside(noted)
+    if inside is not None:
+        own = type(noted), id(getattr(noted, "__self__", noted))
+        return "" if own in around else _letters(note(inside), (*around, own))
     try:
         return joblib.hash(to_plain(noted))
     except Exception:  # what cannot be pickled
         return type(noted).__qualname__
+
+
+def _inside(noted) -> dict | list | None:
+    """Tell what an object is made of, where its pickle may differ from process to process."""
+    if isinstance(noted, nn.Module):
+        return {"": type(noted), **noted.state_dict()}
+    if is_frame(noted):
+        return [(str(name), np.asarray(noted[name])) for name in noted.columns]
+    if isinstance(noted, functools.partial):
+        return [noted.func, noted.args, noted.keywords]
+    if inspect.ismethod(noted):
+        return [noted.__func__, noted.__self__]
+    if inspect.isfunction(noted):
+        return _code_of(noted)
+    return {"": type(noted), **vars(noted)} if _is_of_attributes(noted) else None
 
 
 def _is_of_attributes(noted) -> bool:
@@ -198,9 +205,8 @@ def _is_of_attributes(noted) -> bool:
 def _code_of(function: Callable) -> list:
     code = function.__code__
     constants = [x for x in code.co_consts if isinstance(x, (int, float, str))]
-    enclosed = inspect.getclosurevars(function).nonlocals
-    given = [function.__defaults__, {k: x for k, x in enclosed.items() if x is not function}]
-    return [function.__qualname__, code.co_code, list(code.co_names), constants, note(given)]
+    given = [function.__defaults__, inspect.getclosurevars(function).nonlocals]
+    return [function.__qualname__, code.co_code, code.co_names, constants, given]
 
 
 def _are_same(a, b) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils import _safe_indexing
 
 from sktangent._checks import check_nonnegative
-from sktangent._tables import like_frame
+from sktangent._tables import is_frame, like_frame
 from sktangent.estimators.combined_rows import DrawnRows, combinations, draw_signs
 from sktangent.estimators.tangent_rows import (
     NetworkUnits,
@@ -115,7 +115,9 @@ class MovedRows(DrawnRows):
         with computing(self._config, rows, len(self._X)):
             X = self._X[rows]
             moved = _check_moved(self._tangents.move(X, amounts), X)
-            frame = like_frame(_safe_indexing(self._frame, rows), moved)
+            frame = moved
+            if is_frame(self._frame):
+                frame = like_frame(_safe_indexing(self._frame, rows), moved)
             inputs = self._units.inputs
             parts = {"x": inputs.transform(frame, moved)}
             if self._with_tangents:

@@ -9,6 +9,7 @@ optimizer and of random numbers, is kept where training is to go on, after ``par
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import warnings
 
 import numpy as np
@@ -76,7 +77,7 @@ def from_state(estimator, state: dict) -> None:
     """
     _check_writer(type(estimator).__name__, **state.get("_saved_by", {}))
     attributes = {name: value for name, value in state.items() if name != "_saved_by"}
-    vars(estimator).update(from_plain(attributes))
+    vars(estimator).update({**_defaults(type(estimator)), **from_plain(attributes)})
     if "net_" in attributes:
         described = vars(estimator).pop("net_")
         estimator._schedule = Schedule(**estimator._schedule)
@@ -96,6 +97,12 @@ def _check_writer(estimator: str, format: int = _FORMAT, version: str = __versio
             UserWarning,
             stacklevel=4,
         )
+
+
+def _defaults(kind: type) -> dict:
+    """Tell the defaults of all parameters: the file may be older than some of them."""
+    parameters = inspect.signature(kind).parameters.items()
+    return {name: known.default for name, known in parameters if known.default is not known.empty}
 
 
 def warn_if_state_is_lost(net: TangentPropNet) -> None:

@@ -59,6 +59,10 @@ def resample_near(planes: np.ndarray, to_right: np.ndarray, downwards: np.ndarra
 def _in_chunks(planes: np.ndarray, find_places: Callable[[slice], torch.Tensor]) -> np.ndarray:
     import torch
 
+    from sktangent._speed.allocation import keep_freed_memory
+
+    # outside of fits too: a batch after the other took a third more with memory taken anew
+    keep_freed_memory()
     values = np.empty(planes.shape, dtype=planes.dtype)
     n_chunks = min(len(planes), -(-planes.size // _CHUNK_PIXELS))
     edges = np.linspace(0, len(planes), n_chunks + 1, dtype=int).tolist()

@@ -1,6 +1,7 @@
 """Fits for other processes to import, and to be killed in."""
 
 import numpy as np
+import torch
 from skorch.callbacks import EpochScoring, LRScheduler
 from torch import nn
 
@@ -50,5 +51,6 @@ def noisy(folder, **params):
 
 def train(folder):
     """Train, the state kept after every epoch."""
+    torch.set_num_threads(1)
     checkpoints._SECONDS, checkpoints._SHARE = 0.0, float("inf")
     noisy(folder).fit(X, LABELS)
