@@ -11,13 +11,15 @@ from sktangent.modules import MLP
 
 # the smallest mean square of a derivative that is told from zero, as a part of their mean
 _SMALLEST_SENSITIVITY = 0.01
+# by how much multiples of single precision may differ, as a part of their length
+_ROUNDING = 1e-6
 
 
 def make_first_layer_for(module: MLP, x: np.ndarray, inputs: dict) -> None:
     """Let a new network see samples in the standard units of their features.
 
-    Where the same derivatives are known of all samples, the more the target changes along a
-    direction, the larger the weights along it are.
+    Where derivatives along the same directions are known of all samples, the more the target
+    changes along a direction, the larger the weights along it are.
 
     Parameters
     ----------
@@ -32,10 +34,17 @@ def make_first_layer_for(module: MLP, x: np.ndarray, inputs: dict) -> None:
     mean, scale = moments(x, np.ones(len(x)))
     first = module[0].weight
     tangents, derivatives = inputs.get("tangents"), inputs.get("derivatives")
-    if isinstance(derivatives, np.ndarray) and repeats_one_row(tangents):
+    shared = None
+    if isinstance(derivatives, np.ndarray) and isinstance(tangents, np.ndarray):
+        shared = _shared_directions(tangents.reshape(*tangents.shape[:2], -1))
+    if shared is not None:
+        directions, factors = shared
         weight = inputs.get("sample_weight", np.ones(len(x)))[:, None, None]
-        weight = weight * inputs.get("derivative_weight", 1.0)
-        map_ = stretch(tangents[0].reshape(-1, x.shape[1]) / scale, derivatives, weight)
+        weight = weight * inputs.get("derivative_weight", 1.0) * np.square(factors)
+        known = np.divide(
+            derivatives, factors, out=np.full_like(derivatives, np.nan), where=factors > 0
+        )
+        map_ = stretch(directions / scale, known, weight)
         with torch.no_grad():
             first.copy_(first @ torch.as_tensor(map_).to(first))
     module.expect(*(torch.as_tensor(s).to(first) for s in (mean, scale)))
@@ -93,6 +102,23 @@ def stretch(tangents: np.ndarray, derivatives: np.ndarray, weight: np.ndarray) -
     if not values.any():  # a constant
         return np.eye(len(values))
     return vectors * np.sqrt(values / values.mean()) @ vectors.T
+
+
+def _shared_directions(tangents: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Find directions of which all samples' tangents are multiples, as weights make them.
+
+    Returns the longest of each, (n_tangents, n_features), and the samples' factors, (n_samples,
+    n_tangents, 1); None if there are no such directions.
+    """
+    if repeats_one_row(tangents):
+        return tangents[0], np.ones((1, tangents.shape[1], 1))
+    lengths = np.linalg.norm(tangents, axis=2)
+    longest = lengths.argmax(axis=0)
+    every = np.arange(tangents.shape[1])
+    directions, most = tangents[longest, every], lengths[longest, every]
+    factors = np.divide(lengths, most, out=np.zeros_like(lengths), where=most > 0)[:, :, None]
+    error = np.abs(tangents - factors * directions).max(axis=(0, 2))
+    return (directions, factors) if (error <= _ROUNDING * most).all() else None
 
 
 def _products(d: np.ndarray) -> np.ndarray:

@@ -114,3 +114,30 @@ def test_derivatives_of_weight_zero_are_as_unknown():
     derivatives[:, 1, 0] = np.nan
     unknown = model.fit(X, y, derivatives=derivatives).predict(X)
     np.testing.assert_allclose(weightless, unknown)
+
+
+def first_layer(x, tangents, derivatives):
+    torch.manual_seed(0)
+    module = MLP(n_features=F, n_outputs=1, hidden_layer_sizes=(5,)).double()
+    make_first_layer_for(module, x, {"tangents": tangents, "derivatives": derivatives})
+    return module[0].weight.detach().numpy()
+
+
+def test_directions_may_be_repeated_or_weighted_or_differ(gradients, seeded):
+    x = np.random.default_rng(2).normal(size=(N, F))
+    view = np.broadcast_to(np.eye(F), (N, F, F))
+    wanted = first_layer(x, view, gradients[:, :, None])
+    np.testing.assert_array_equal(first_layer(x, view.copy(), gradients[:, :, None]), wanted)
+    factors = np.random.default_rng(3).uniform(0, 2, size=(N, F, 1))
+    factors[:3] = 0
+    weighted = first_layer(x, factors * view, factors * gradients[:, :, None])
+    moment = np.einsum("nt,nu,nt,nu->tu", *[factors[:, :, 0]] * 2, gradients, gradients)
+    pairs = factors[:, :, 0].T @ factors[:, :, 0]
+    moment = moment / pairs / np.outer(x.std(0), x.std(0)) ** -1
+    values, vectors = np.linalg.eigh(moment)
+    root = vectors * np.sqrt(values / values.mean()) @ vectors.T
+    plain = first_layer(x, view, np.zeros((N, F, 1)))
+    np.testing.assert_allclose(weighted * x.std(0), plain * x.std(0) @ root)
+    # of directions that are each sample's own nothing is concluded
+    own = np.random.default_rng(4).normal(size=(N, F, F))
+    np.testing.assert_array_equal(first_layer(x, own, gradients[:, :, None]), plain)
