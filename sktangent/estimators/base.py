@@ -13,7 +13,7 @@ from sklearn.utils import _safe_indexing, check_random_state
 from torch import nn
 
 from sktangent._html import diagram
-from sktangent._memory import described, memory_for
+from sktangent._memory import memory_for
 from sktangent._randomness import may_draw, seeded
 from sktangent._tables import frame_or
 from sktangent.estimators.answers import Answers
@@ -305,7 +305,7 @@ class TangentPropEstimator(ChecksData, Answers, SkorchParameters, ABC):
         show_progress(net, self, epochs)
         let_helper_move(net.module_, inputs, schedule.batch_size)
         with (
-            memory_for(_step_on(inputs, schedule), _SMALLER_STEPS),
+            memory_for(schedule.step_on(inputs), _SMALLER_STEPS),
             contextlib.nullcontext() if fresh else unchanged_on_failure(net),
         ):
             try:
@@ -391,13 +391,3 @@ class TangentPropEstimator(ChecksData, Answers, SkorchParameters, ABC):
         if schedule.alpha is None:
             return None
         return float(schedule.alpha / schedule.batch_size / self._mean_weight)
-
-
-def _step_on(inputs: dict, schedule: Schedule) -> str:
-    """Tell what a step of the optimizer works on."""
-    parts = [
-        f"{name} {described((schedule.batch_size, *part.shape[1:]), part.itemsize)}"
-        for name, part in inputs.items()
-        if isinstance(part, np.ndarray)
-    ]
-    return f"a step of optimizer {schedule.optimizer!r} on {', '.join(parts) or 'computed rows'}"

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import NamedTuple
 
+import numpy as np
 from sklearn.base import is_regressor
 
+from sktangent._memory import described
 from sktangent.estimators.moved_rows import MovedRows, moves_samples
 from sktangent.estimators.tangent_rows import TangentRows
 from sktangent.modules import as_sizes
@@ -84,6 +86,15 @@ class Schedule:
     alpha: float | None
     iterations: int
     hidden_layer_sizes: object
+
+    def step_on(self, inputs: dict) -> str:
+        """Tell what a step of the optimizer works on."""
+        parts = [
+            f"{name} {described((self.batch_size, *part.shape[1:]), part.itemsize)}"
+            for name, part in inputs.items()
+            if isinstance(part, np.ndarray)
+        ]
+        return f"a step of optimizer {self.optimizer!r} on {', '.join(parts) or 'computed rows'}"
 
 
 def plan(
