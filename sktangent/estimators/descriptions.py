@@ -48,9 +48,9 @@ tangents : callable, default=None
     will do. One that has a ``fit`` method is cloned, and the clone is fitted on the training
     samples. It may return ``(V, derivatives)``, as ``fit`` takes these. None trains without a
     penalty, unless ``fit`` is given tangents or derivatives. It is called on parts of X, as arrays,
-    also where ``fit`` was given a DataFrame. When all
-    tangents together take more memory than scikit-learn's ``working_memory`` (1 GiB, see
-    :func:`sklearn.set_config`), they are computed anew for each batch; the model stays the same.
+    also where ``fit`` was given a DataFrame. When all tangents together take more memory than
+    scikit-learn's ``working_memory`` (1 GiB, see :func:`sklearn.set_config`), they are computed
+    anew for each batch; the model stays the same.
 penalty_weight : float, default=1.0
     w. At 0 the tangents are not computed, and training goes as it does without any.
 n_projections : int, default=None
@@ -165,8 +165,8 @@ accelerator : accelerate.Accelerator, default=None
     own, of a data set that no machine holds, they train on all of them, and the preprocessor is
     fitted on the first one's. ``batch_size`` counts the samples of all processes. What is told and
     skorch's checkpoints come from the first one. "lm" cannot be used. See
-    :mod:`sktangent.training.distributed`. It is left out of what is
-    pickled, for workers too; a fit after that warns that it is one process's.
+    :mod:`sktangent.training.distributed`. It is left out of what is pickled, for workers too; a fit
+    after that warns that it is one process's.
 checkpoint : str or path, default=None
     A folder in which ``fit`` keeps the state of training now and then, after an epoch, in a file of
     its own. A fit of the same data with the same parameters that was killed or interrupted goes on
