@@ -207,12 +207,17 @@ def check_names(names: str | Sequence[str], known: Collection[str], parameter: s
         raise ValueError(f"{parameter} must hold at least one name, got {names!r}.")
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(name, known)
             raise ValueError(f"{parameter} has {name!r}, which is none of {list(known)}.{hint}")
     if len(set(names)) < len(names):
         raise ValueError(f"{parameter} must not hold a name twice, got {names!r}.")
     return names
+
+
+def did_you_mean(name: object, known: Collection[str]) -> str:
+    """Ask for the known name that is the closest to an unknown one; empty if none is close."""
+    close = difflib.get_close_matches(name, known, n=1) if isinstance(name, str) else []
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def check_nonnegative(value: float, parameter: str) -> float:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 
 import numpy as np
 from sklearn.utils import _safe_indexing
 
-from sktangent._checks import check_nonnegative
+from sktangent._checks import check_nonnegative, did_you_mean
 from sktangent._tables import is_frame, like_frame
 from sktangent.estimators.combined_rows import DrawnRows, combinations, draw_signs
 from sktangent.estimators.tangent_rows import (
@@ -153,8 +152,7 @@ def _by_name(augment: Mapping, tangents: Callable, X: np.ndarray) -> np.ndarray:
         chosen = [f"__{name}__" in f"__{known}__" for known in names]
         if not any(chosen):
             known = list(dict.fromkeys(names))
-            close = difflib.get_close_matches(name, known, n=1) if isinstance(name, str) else []
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(name, known)
             raise ValueError(
                 f"augment has {name!r}, which is none of the transformations {known}.{hint}"
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import os
 from numbers import Integral, Real
@@ -18,6 +17,7 @@ from sklearn.utils._param_validation import (
 )
 from torch import nn, optim
 
+from sktangent._checks import did_you_mean
 from sktangent._html import DocumentationLink
 
 SKORCH_PREFIXES = (
@@ -110,8 +110,7 @@ class SkorchParameters(DocumentationLink, BaseEstimator):
     def _check_params_are_known(self) -> None:
         for name in getattr(self, "_unknown_params", ()):
             known = [*self._get_param_names(), *SKORCH_PREFIXES]
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(name, known)
             raise TypeError(f"{type(self).__name__} has no parameter {name!r}.{hint}")
 
     def _get_skorch_params(self) -> dict:
