@@ -6,12 +6,12 @@ Each fit runs in a process of its own, of which the operating system tells the l
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import time
 
 import numpy as np
+from _process import peak_memory
 
 from sktangent import TangentPropClassifier
 from sktangent.tangents import ImageTangents
@@ -37,9 +37,7 @@ def fit(n_samples, with_tangents):
     start = time.perf_counter()
     TangentPropClassifier(tangents, hidden_layer_sizes=(256, 256), max_epochs=1).fit(X, y)
     seconds = time.perf_counter() - start
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-    print(seconds, peak)
+    print(seconds, peak_memory())
 
 
 def measure(n_samples, with_tangents):

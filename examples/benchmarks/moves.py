@@ -11,16 +11,15 @@ their own::
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 import torch
+from _process import peak_memory
 from sklearn.exceptions import ConvergenceWarning
 
 from sktangent import TangentPropClassifier
@@ -106,16 +105,6 @@ def compare(functions, n_rounds):
         print(f"{name:26}{1e3 * median:10.2f} ms{median / first:8.2f}")
 
 
-def largest_size():
-    """Return the most bytes that this process has held."""
-    status = Path("/proc/self/status")
-    if status.exists():  # what Linux reports by getrusage counts the parent that started it too
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 2**10
-    unit = 1 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
 def peak(n_samples, name):
     """Fit in a process of its own, and return its largest size in MiB."""
     command = [sys.executable, __file__, "--fit", str(n_samples), name]
@@ -131,7 +120,7 @@ def main():
     warnings.simplefilter("ignore", ConvergenceWarning)
     if options.fit:
         fits(int(options.fit[0]))[options.fit[1]]()
-        print(largest_size() / 2**20)
+        print(peak_memory())
         return
     print(f"{torch.get_num_threads()} threads; a batch of {BATCH} images")
     compare(movers(), 20 if options.quick else 100)

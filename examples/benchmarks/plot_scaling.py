@@ -8,12 +8,12 @@ depth of the network; each fit in a process of its own. Dotted: time in proporti
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 
 import numpy as np
 import torch
+from _process import peak_memory
 
 from sktangent import TangentPropClassifier
 
@@ -47,9 +47,7 @@ def fit(n_samples, n_tangents, n_projections, width, depth):
         hidden_layer_sizes=(width,) * depth,
         max_epochs=3,
     ).fit(X, rng.integers(0, 10, n_samples))
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-    print(min(row["dur"] for row in model.history_), peak)
+    print(min(row["dur"] for row in model.history_), peak_memory())
 
 
 def measure(**changed):

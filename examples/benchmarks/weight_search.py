@@ -13,17 +13,15 @@ a single fit.
 """
 
 import argparse
-import re
-import resource
 import statistics
 import subprocess
 import sys
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 import torch
+from _process import peak_memory
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 
@@ -127,15 +125,6 @@ def difference(ours, theirs):
 
 def choice(results):
     return int(np.nanargmax(results["mean_test_score"]))
-
-
-def peak_memory():
-    """Return this process's largest size in MiB; what getrusage tells may be its parent's."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1]) / 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def fit(n_samples, n_weights):
