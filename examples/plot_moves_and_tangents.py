@@ -115,11 +115,9 @@ for name, values in (("penalty_weight", weights), ("augment", amounts)):
 # %%
 # Tangents alone beat moves alone at every size. Both together are better still from 40 to 160
 # samples: 13.9, 7.9 and 4.5 % against 15.2, 9.3 and 5.2 %. At 320 samples they are level in as many
-# steps, 2.3 against 2.2 %; in 2,000 steps, over seven splits, both reached 2.02 %, tangents 2.24 %:
-# a ratio of 0.90, with a standard error of 0.07, and below one in five of the seven. So give both
-# time, for they have most to learn, and small amounts: of digits of eight pixels, a quarter of one
-# is chosen more often than a half. Moves alone take two fifths off the error at 320 samples, a
-# tenth at 40.
+# steps, 2.3 against 2.2 %. So give both time, for they have most to learn, and small amounts: of
+# digits of eight pixels, a quarter of one is chosen more often than a half. Moves alone take two
+# fifths off the error at 320 samples, a tenth at 40.
 
 # %%
 # What a move must not do

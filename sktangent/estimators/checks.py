@@ -103,9 +103,10 @@ def warn_of_scale(x: np.ndarray) -> None:
     x : ndarray of shape (n_samples, *input_shape)
         What the network sees.
     """
-    some = x[:_N_LOOKED_AT].reshape(min(len(x), _N_LOOKED_AT), -1).astype(np.float64)
+    some = x[:_N_LOOKED_AT]
     with np.errstate(over="ignore"):
-        sizes = np.sqrt(np.square(some).mean(axis=0))
+        squares = np.square(some.reshape(len(some), -1), dtype=np.float64)
+        sizes = np.sqrt(squares.mean(axis=0))
     if sizes.max() > _LARGE:
         warnings.warn(
             f"Feature {sizes.argmax()} has a root mean square of {sizes.max():.2g}, and training "

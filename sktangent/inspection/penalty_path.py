@@ -199,14 +199,14 @@ class PenaltyPathDisplay:
         ax.fill_between(places, *self.band_.T, color="0.85", zorder=0, label=label)
         ax.plot(places, self.scores.mean(axis=1), **_style(0))
         tidy(ax)
-        other = (self.within_band_[-1], "largest in the band", 1)
+        other, name = self.within_band_[-1], "largest in the band"
         if self.chosen_weight not in (None, self.best_weight_):
-            other = (self.chosen_weight, "chosen", 1)
-        for weight, label, offset in ((self.best_weight_, "best", 0), other):
+            other, name = self.chosen_weight, "chosen"
+        for weight, label, dash in ((self.best_weight_, "best", ":"), (other, name, "--")):
             place = places[self.weights == weight][0]
-            style = line_style(2)["color"], (":", "--")[offset]
-            ax.axvline(place, color=style[0], linestyle=style[1], linewidth=1, zorder=0.5)
-            ax.plot([], [], color=style[0], linestyle=style[1], label=f"{label}: {weight:.2g}")
+            style = {"color": line_style(2)["color"], "linestyle": dash}
+            ax.axvline(place, linewidth=1, zorder=0.5, **style)
+            ax.plot([], [], label=f"{label}: {weight:.2g}", **style)
         ax.set(ylabel=self.score_name)
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, fontsize=8)
 
