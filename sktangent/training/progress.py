@@ -53,22 +53,25 @@ class Progress(Callback):
         """Start the bar or the lines."""
         if self.is_shown:
             self._teller = _teller(self.epochs or net.max_epochs)
+            self._n_before = len(net.history)
 
     def on_epoch_end(self, net, **kwargs) -> None:
         """Tell of the epoch."""
         if self.is_shown:
+            n_done = len(net.history) - self._n_before
+            self._teller.skip(n_done - 1 - self._teller.n_told)
             self._teller.tell(_describe(net.history[-1]))
 
     def on_train_end(self, net, **kwargs) -> None:
         """Tell that training has ended."""
         if self.is_shown:
             self._teller.close()
-            del self._teller
+            del self._teller, self._n_before
 
     def __getstate__(self) -> dict:
-        state = vars(self).copy()
-        state.pop("_teller", None)  # left by training that failed; it holds a stream
-        return state
+        # what training that failed has left holds a stream
+        left = ("_teller", "_n_before")
+        return {name: value for name, value in vars(self).items() if name not in left}
 
 
 @contextlib.contextmanager
@@ -111,6 +114,15 @@ class _Bar:
 
         self.bar = tqdm(total=epochs, bar_format=_FORMAT, **_width())
 
+    @property
+    def n_told(self) -> int:
+        return self.bar.n
+
+    def skip(self, n: int) -> None:
+        """Count epochs that were done before, of which the time left knows nothing."""
+        self.bar.initial += n
+        self.bar.n += n
+
     def tell(self, terms: str) -> None:
         self.bar.set_postfix_str(terms, refresh=False)
         self.bar.update()
@@ -124,14 +136,19 @@ class _Lines:
 
     def __init__(self, epochs: int, interval: float) -> None:
         self.epochs, self.interval = epochs, interval
-        self.n_told, self.terms = 0, ""
+        self.n_told, self.n_skipped, self.terms = 0, 0, ""
         self.start = self.last = time.monotonic()
+
+    def skip(self, n: int) -> None:
+        self.n_told += n
+        self.n_skipped += n
 
     def tell(self, terms: str) -> None:
         self.n_told, self.terms = self.n_told + 1, terms
         now = time.monotonic()
         if now - self.last >= self.interval and self.n_told < self.epochs:
-            left = (now - self.start) / self.n_told * (self.epochs - self.n_told)
+            each = (now - self.start) / (self.n_told - self.n_skipped)
+            left = each * (self.epochs - self.n_told)
             self._write(f"{_duration(left)} left")
             self.last = now
 

@@ -1,12 +1,14 @@
 """Fits that are killed, or interrupted, and started again."""
 
 import errno
+import itertools
 import multiprocessing
 import os
 import pickle
 import time
 import warnings
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -20,7 +22,7 @@ from skorch.callbacks import Callback, EarlyStopping, Freezer, LRScheduler, Unfr
 from sktangent import TangentPropRegressor, TangentPropRegressorCV
 from sktangent.estimators import combined_rows, going_on
 from sktangent.tangents import FeatureTangents
-from sktangent.training import checkpoints
+from sktangent.training import checkpoints, progress
 from tests.training.kept_fits import LABELS, X, noisy, train
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -383,3 +385,20 @@ def test_processes_that_fit_together(tmp_path, monkeypatch):
     monkeypatch.setattr(going_on, "rank", lambda: 0)
     with pytest.raises(ValueError, match="checkpoint keeps the state of one process"):
         regressor(tmp_path).fit(X, Y)
+
+
+def test_progress_goes_on_where_it_was(tmp_path, accident, capsys, monkeypatch):
+    model = regressor(tmp_path, optimizer="adam", max_epochs=8, verbose=1)
+    accident(4)
+    with pytest.raises(RuntimeError):
+        model.fit(X, Y)
+    clock = itertools.count(step=4)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    capsys.readouterr()
+    model.fit(X, Y)
+    told = [line.split(", ") for line in capsys.readouterr().err.splitlines()]
+    # a line after 12 seconds, of which those epochs took nothing that were done before
+    assert [(line[0], line[-1]) for line in told] == [
+        ("epoch 6/8", "8 s left"),
+        ("epoch 8/8", "00:24 in all"),
+    ]
