@@ -203,6 +203,7 @@ class PenaltyWeightSearch:
         folds = list(splitter.split(data.X, y, groups))
         if is_classifier(self) and not probe._multilabel:
             _check_classes(y.ravel(), folds)
+        _check_weights(data.metadata.get("sample_weight"), folds)
         if is_regressor(self):
             known = ~np.isnan(y.astype(np.float64)).reshape(n_samples, -1).any(axis=1)
             folds = [(train, test[known[test]]) for train, test in folds]
@@ -274,6 +275,18 @@ def _check_classes(y: np.ndarray, folds: list) -> None:
                 f"cv leaves no sample of class {label!r} to train on in fold {k}. Each class must "
                 "be in the training part of every fold: use fewer folds, or StratifiedKFold."
             )
+
+
+def _check_weights(weight, folds: list) -> None:
+    if weight is None:
+        return
+    for k, fold in enumerate(folds):
+        for rows, use in zip(fold, ("train", "score"), strict=True):
+            if not np.any(np.asarray(weight)[rows]):
+                raise ValueError(
+                    f"sample_weight is zero for all {len(rows)} samples to {use} on in fold {k}. "
+                    "Use fewer folds, leave those samples out, or give cv folds that mix them."
+                )
 
 
 def _as_results(

@@ -430,6 +430,17 @@ def test_kinds_that_a_union_does_not_have(X, labels):
         TangentPropClassifierCV(union, {"other": [0, 1]}, cv=3).fit(X, labels)
 
 
+@pytest.mark.parametrize(("part", "use"), [(0, "train"), (1, "score")])
+def test_folds_whose_samples_weigh_nothing_are_refused(X, target, part, use):
+    a, b, c, d = np.array_split(np.arange(len(X)), 4)
+    folds = [(a, b), (c, d)]
+    weight = np.ones(len(X))
+    weight[folds[1][part]] = 0.0
+    search = TangentPropRegressorCV(None, [0.0], cv=folds, max_epochs=1)
+    with pytest.raises(ValueError, match=f"sample_weight is zero for all .* to {use} on in fold 1"):
+        search.fit(X, target, sample_weight=weight)
+
+
 def test_a_rule_must_return_an_index(X, labels):
     model = TangentPropClassifierCV(None, [0, 1], rule=lambda results: 7, cv=3, **SHORT)
     with pytest.raises(ValueError, match="rule must return the index of one of 2"):
