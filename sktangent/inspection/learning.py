@@ -14,6 +14,11 @@ class LearningDisplay:
     Make it by :meth:`from_estimator`. The penalty is drawn as it enters the loss, multiplied by
     the penalty weight, so that where the lines cross both terms weigh alike.
 
+    A single spike, after which the curves come back, is one step of Adam that went too far: where
+    the loss is small the steps are large for it. A smaller ``lr`` has fewer. A penalty that stays
+    where it began says that its weight is too small to matter; a data term that does, that the
+    weight is too large.
+
     Parameters
     ----------
     epochs : ndarray of shape (n_epochs,)
