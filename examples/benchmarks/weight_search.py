@@ -91,7 +91,7 @@ TASKS = {
         TangentPropClassifierCV,
         ImageTangents((28, 28)),
         LARGE,
-        1,
+        5,
     ),
 }
 
