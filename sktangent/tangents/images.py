@@ -306,7 +306,7 @@ def _sources(by_name: dict[str, np.ndarray], frame: ImageFrame) -> np.ndarray:
     Returns
     -------
     maps : ndarray of shape (n_samples, 2, 3)
-        From (x, y, 1) to x and y, in pixels from the centre.
+        From (x, y, 1) to x and y, in pixels from the first one.
     """
     # Here, because the tangents must be usable, and quick to import, without torch.
     import torch
@@ -317,7 +317,8 @@ def _sources(by_name: dict[str, np.ndarray], frame: ImageFrame) -> np.ndarray:
     parts = np.stack([_linear_part(name) for name in names])
     generators[:, :2] = np.tensordot(amounts, parts, 1) / -_half(frame)
     maps = torch.linalg.matrix_exp(torch.from_numpy(generators)).numpy()[:, :2]
-    maps[:, :, 2] *= _half(frame)
+    centre = np.array([frame.width - 1, frame.height - 1]) / 2
+    maps[:, :, 2] = maps[:, :, 2] * _half(frame) + centre - maps[:, :, :2] @ centre
     return maps
 
 
