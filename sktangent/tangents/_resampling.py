@@ -14,8 +14,8 @@ from sktangent._frames import spline_matrix
 if TYPE_CHECKING:
     import torch
 
-# Knots beyond the frame: there the spline is the border's value up to 0.268 ** margin.
-_MARGIN = 12
+# Knots beyond the frame: there the spline is the border's value up to 0.268 ** margin / 8.
+_MARGIN = 8
 # Pixels worked on at once: more take memory anew, fewer take more calls.
 _CHUNK_PIXELS = 2**16
 
