@@ -95,7 +95,7 @@ def _look_up(images: torch.Tensor, places: torch.Tensor, out: torch.Tensor) -> N
         _bends(size, images.dtype) for size in (images.shape[-1], images.shape[-2])
     )
     by_x, by_y = images @ along_rows.T, along_columns @ images
-    by_both = by_y @ along_rows.T
+    by_both = along_columns @ by_x
 
     # Many small operations: each allocation and each pass spared counts.
     start = places.floor()
