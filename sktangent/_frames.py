@@ -71,6 +71,12 @@ class ImageFrame:
             return np.expand_dims(array, -3)
         return np.moveaxis(array, n_leading + self.channel_axis, -3)
 
+    def images(self, planes: np.ndarray) -> np.ndarray:
+        """Return images in the frame's shape, as a view, from their planes."""
+        if self.channel_axis is None:
+            return planes[..., 0, :, :]
+        return np.moveaxis(planes, -3, self.channel_axis - 3)
+
 
 @lru_cache(maxsize=64)
 def gaussian_matrix(size: int, sigma: float) -> np.ndarray:

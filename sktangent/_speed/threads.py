@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,9 +14,10 @@ from sktangent._speed import are_shortcuts_on
 
 
 def map_ahead(function: Callable, values: Iterable) -> Iterator:
-    """Do what ``map`` does, in a thread that works on a value while the one before it is used.
+    """Do what ``map`` does, in a thread that works on values while those before them are used.
 
-    The values are asked for in the thread that iterates. The other ends with the iterator.
+    The values are asked for in the thread that iterates. The other ends with the iterator. It is
+    up to two values ahead: with one, it waited a tenth of the time for what to do next.
 
     Examples
     --------
@@ -50,10 +52,10 @@ def map_beside(function: Callable, values: Iterable) -> Iterator:
 
 def _ahead(helper: ThreadPoolExecutor, function: Callable, values: Iterable) -> Iterator:
     values = iter(values)
-    pending = [helper.submit(function, value) for value in itertools.islice(values, 1)]
+    pending = deque(helper.submit(function, value) for value in itertools.islice(values, 2))
     while pending:
-        result = pending.pop().result()
-        pending += [helper.submit(function, value) for value in itertools.islice(values, 1)]
+        result = pending.popleft().result()
+        pending.extend(helper.submit(function, value) for value in itertools.islice(values, 1))
         yield result
 
 

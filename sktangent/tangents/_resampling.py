@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,8 +14,8 @@ from sktangent._frames import spline_matrix
 if TYPE_CHECKING:
     import torch
 
-# Coefficients beyond the frame: there the spline is the border's value up to 0.268 ** margin.
-_MARGIN = 12
+# Knots beyond the frame: there the spline is the border's value up to 0.268 ** margin / 8.
+_MARGIN = 8
 # Pixels worked on at once: more take memory anew, fewer take more calls.
 _CHUNK_PIXELS = 2**16
 
@@ -28,8 +28,8 @@ def resample(planes: np.ndarray, maps: np.ndarray) -> np.ndarray:
     planes : ndarray of shape (n_samples, n_channels, height, width)
         The images; beyond its border an image keeps the values of its outermost pixels.
     maps : ndarray of shape (n_samples, 2, 3)
-        From (x, y, 1) of a pixel to x and y of the place, in pixels from the centre of the frame,
-        to the right and downwards.
+        From (x, y, 1) of a pixel to x and y of the place, in pixels from the first one, to the
+        right and downwards.
 
     Returns
     -------
@@ -67,105 +67,87 @@ def _in_chunks(planes: np.ndarray, find_places: Callable[[slice], torch.Tensor])
     n_chunks = min(len(planes), -(-planes.size // _CHUNK_PIXELS))
     edges = np.linspace(0, len(planes), n_chunks + 1, dtype=int).tolist()
     for chunk in itertools.starmap(slice, itertools.pairwise(edges)):
-        coefficients = _coefficients(torch.from_numpy(np.ascontiguousarray(planes[chunk])))
-        _look_up(coefficients, find_places(chunk), out=torch.from_numpy(values[chunk]))
+        images = torch.from_numpy(np.ascontiguousarray(planes[chunk]))
+        _look_up(images, find_places(chunk), out=torch.from_numpy(values[chunk]))
     return values
 
 
-def _coefficients(planes: torch.Tensor) -> torch.Tensor:
-    height, width = planes.shape[-2:]
-    along_rows, along_columns = (_spline(size, planes.dtype) for size in (width, height))
-    return along_columns @ (planes @ along_rows.T)
+def _look_up(images: torch.Tensor, places: torch.Tensor, out: torch.Tensor) -> None:
+    r"""Write the values of cubic splines at places into ``out``.
 
-
-@lru_cache(maxsize=16)
-def _spline(size: int, dtype: torch.dtype) -> torch.Tensor:
-    return _tensor(spline_matrix(size, _MARGIN), dtype)
-
-
-def _look_up(coefficients: torch.Tensor, places: torch.Tensor, out: torch.Tensor) -> None:
-    r"""Write the values of cubic B-splines at places into ``out``.
-
-    Along an axis, at a fraction t behind coefficient i, the four weights come in two pairs, and
-    each pair is one linear look-up: with :math:`g = (1 + 3t + 3t^2 - 2t^3) / 6`, :math:`1 - g`
-    of the value at :math:`i - (1 - t)^3 / (6 (1 - g))`, and g of that at
-    :math:`i + 1 + t^3 / (6 g)`. So a value is four bilinear look-ups.
+    Along an axis the second derivative M of the spline is linear between samples. So at a fraction
+    t behind a sample the spline is, with L(s) for what is found s samples behind it by linear
+    look-up, :math:`L_f(t) - \frac{t (1 - t)}{2} L_M(\frac{1 + t}{3})`. Along both axes it is four
+    bilinear look-ups: of the image, and of what bends it along the rows, the columns and both.
 
     Parameters
     ----------
-    coefficients : tensor of shape (n_samples, n_channels, height, width) with their margins
-        The splines.
+    images : tensor of shape (n_samples, n_channels, height, width)
+        What the splines interpolate.
     places : tensor of shape (2, n_samples, n_pixels)
-        x and y of each, in pixels from the centre; overwritten.
+        x and y of each, in pixels from the first; overwritten.
     out : tensor of shape (n_samples, n_channels, *frame)
         Where the values go.
     """
     import torch
 
-    axes = _axes(*coefficients.shape[-2:], places.dtype)
+    along_rows, along_columns = (
+        _bends(size, images.dtype) for size in (images.shape[-1], images.shape[-2])
+    )
+    by_x, by_y = images @ along_rows.T, along_columns @ images
+    by_both = along_columns @ by_x
+
     # Many small operations: each allocation and each pass spared counts.
-    shifted = places.add_(axes.to_middle)
-    start = shifted.round()
-    # t = c + 1/2; g = 1/2 + c (3/4 - c²/3).
-    c = shifted.sub_(start)
-    odd = torch.rsub(c * c, 0.75, alpha=1 / 3).mul_(c)
-    weight = odd + 0.5
-    behind = _cube(c + 0.5).div_(weight)
-    before = _cube(torch.rsub(c, 0.5)).div_(torch.rsub(odd, 0.5))
-    # x before and behind, y before and behind, each in the square from -1 to 1 of grid_sample.
+    start = places.floor()
+    # x for images and bends, y for images and bends, in the square from -1 to 1 of grid_sample.
     corners = places.new_empty((2, 2, *places.shape[1:]))
-    torch.sub(start, before, alpha=1 / 6, out=corners[:, 0])
-    torch.add(start, behind, alpha=1 / 6, out=corners[:, 1])
-    corners.mul_(axes.scale).add_(axes.offset)
+    corners[:, 0] = places
+    torch.add(places, start, alpha=2, out=corners[:, 1])
+    scale, offset = _to_square(*images.shape[-2:], images.dtype)
+    corners.mul_(scale).add_(offset)
+    t = places.sub_(start)
+    weights = torch.addcmul(t, t, t, value=-1, out=start)
 
     # Pixels in one row, because grid_sample goes over them row by row.
     corners = corners.view(4, len(out), 1, -1)
-    pairs = (corners[0::2], corners[1:3], corners[0::3], corners[1::2])
-    values = [
+    values, bends_x, bends_y, bends_both = (
         torch.nn.functional.grid_sample(
-            coefficients, pair.permute(1, 2, 3, 0), padding_mode="border", align_corners=True
+            plane, pair.permute(1, 2, 3, 0), padding_mode="border", align_corners=True
         )
-        for pair in pairs
-    ]
-    along_columns, along_rows = weight.view(2, len(out), 1, 1, -1)
-    upper = values[0].lerp_(values[1], along_columns)
-    lower = values[2].lerp_(values[3], along_columns)
-    torch.lerp(upper, lower, along_rows, out=out.view(upper.shape))
+        for plane, pair in (
+            (images, corners[0::2]),
+            (by_x, corners[1:3]),
+            (by_y, corners[0::3]),
+            (by_both, corners[1::2]),
+        )
+    )
+    weight_x, weight_y = weights.view(2, len(out), 1, 1, -1)
+    values.addcmul_(weight_x, bends_x)
+    bends_y.addcmul_(weight_x, bends_both)
+    torch.addcmul(values, weight_y, bends_y, out=out.view(values.shape))
 
 
-def _cube(values: torch.Tensor) -> torch.Tensor:
-    # Products are quicker than a power.
-    return (values * values).mul_(values)
+@lru_cache(maxsize=16)
+def _bends(size: int, dtype: torch.dtype) -> torch.Tensor:
+    """Return the matrix from samples to minus half the second derivatives, with margins."""
+    return _tensor(-np.diff(spline_matrix(size, _MARGIN + 1), 2, axis=0) / 2, dtype)
 
 
 @lru_cache(maxsize=16)
 def _pixels(height: int, width: int, dtype: torch.dtype) -> torch.Tensor:
-    """Return (x, y, 1) of each pixel from the centre, of shape (3, n_pixels)."""
+    """Return (x, y, 1) of each pixel, from the first one, of shape (3, n_pixels)."""
     y, x = np.mgrid[:height, :width].reshape(2, -1)
-    return _tensor(np.stack([x - (width - 1) / 2, y - (height - 1) / 2, np.ones(x.size)]), dtype)
-
-
-class _Axes(NamedTuple):
-    """How x and y count, in a frame with margins."""
-
-    to_middle: torch.Tensor  # from the centre to where c is zero, (2, 1, 1)
-    scale: torch.Tensor  # from coefficients to the square of grid_sample, (2, 1, 1, 1)
-    offset: torch.Tensor  # and where the coefficients before and behind begin, (2, 2, 1, 1)
+    return _tensor(np.stack([x, y, np.ones(x.size)]), dtype)
 
 
 @lru_cache(maxsize=16)
-def _axes(height: int, width: int, dtype: torch.dtype) -> _Axes:
-    sizes = np.array([width, height])
-    is_odd = sizes % 2
-    scale = 2 / (sizes - 1)
-    # Halfway between two coefficients lies the centre of an even number of them.
-    before = (is_odd - 1) / 2
-    offset = scale * np.stack([before, before + 1])
-    return _Axes(
-        _tensor(-is_odd.reshape(2, 1, 1) / 2, dtype),
-        _tensor(scale.reshape(2, 1, 1, 1), dtype),
-        _tensor(offset.T.reshape(2, 2, 1, 1), dtype),
-    )
+def _to_square(height: int, width: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return factors and terms for x and y of images and bends, each of shape (2, 2, 1, 1)."""
+    last = np.array([width, height])[:, np.newaxis] - 1
+    half = np.maximum(last + [0, 2 * _MARGIN], 1) / 2
+    scale = [1, 1 / 3] / half
+    offset = [0, _MARGIN + 1 / 3] / half - 1
+    return tuple(_tensor(part[:, :, np.newaxis, np.newaxis], dtype) for part in (scale, offset))
 
 
 def _tensor(matrix: np.ndarray, dtype: torch.dtype) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
@@ -237,7 +238,8 @@ class ImageTangents(BaseTangents):
         by_name = dict(zip(names, amounts.T, strict=True))
         _check_amounts(by_name, frame)
         by_name = {name: column for name, column in by_name.items() if column.any()}
-        moved = np.empty(X.shape, dtype=X.dtype)
+        if not by_name:
+            return X.copy()
         images = np.ascontiguousarray(frame.planes(X))
         smooth = blur(images, sigma)
         planes = smooth
@@ -248,8 +250,8 @@ class ImageTangents(BaseTangents):
                 factors = column.astype(X.dtype)[:, *[np.newaxis] * 3]
                 planes = _INTENSITY_MOVES[name](planes, factors)
         # What the blur takes away has no part in the tangents, and stays where it is.
-        frame.planes(moved)[...] = planes if sigma == 0 else images + (planes - smooth)
-        return moved
+        moved = planes if sigma == 0 else images + (planes - smooth)
+        return frame.images(moved).reshape(X.shape)
 
     def _check(self, X: np.ndarray) -> tuple[ImageFrame, list[str], float]:
         frame = ImageFrame.from_parameters(self.image_shape, self.channels)
@@ -306,22 +308,45 @@ def _sources(by_name: dict[str, np.ndarray], frame: ImageFrame) -> np.ndarray:
     Returns
     -------
     maps : ndarray of shape (n_samples, 2, 3)
-        From (x, y, 1) to x and y, in pixels from the centre.
+        From (x, y, 1) to x and y, in pixels from the first one.
     """
-    # Here, because the tangents must be usable, and quick to import, without torch.
-    import torch
-
-    names = [name for name in by_name if name in _DISPLACEMENTS]
+    names = tuple(name for name in by_name if name in _DISPLACEMENTS)
     amounts = np.stack([by_name[name] for name in names], axis=1)
     generators = np.zeros((len(amounts), 3, 3))
-    parts = np.stack([_linear_part(name) for name in names])
-    generators[:, :2] = np.tensordot(amounts, parts, 1) / -_half(frame)
-    maps = torch.linalg.matrix_exp(torch.from_numpy(generators)).numpy()[:, :2]
-    maps[:, :, 2] *= _half(frame)
+    generators[:, :2] = (amounts @ _linear_parts(names) / -_half(frame)).reshape(-1, 2, 3)
+    maps = _exponentials(generators)[:, :2]
+    centre = np.array([frame.width - 1, frame.height - 1]) / 2
+    maps[:, :, 2] = maps[:, :, 2] * _half(frame) + centre - maps[:, :, :2] @ centre
     return maps
 
 
+def _exponentials(matrices: np.ndarray) -> np.ndarray:
+    """Return the exponentials of small matrices.
+
+    Each is a Taylor series, squared as often as the largest of the matrices needs. Of a batch
+    torch's took a tenth of the time that it took to move it.
+    """
+    n_squarings = max(0, math.frexp(8 * np.abs(matrices).sum(axis=2).max())[1])
+    A = np.ldexp(matrices, -n_squarings)
+    square, one = A @ A, np.eye(A.shape[1])
+    cube = square @ A
+    # up to the ninth power, which at a norm of an eighth leaves 3e-16
+    low, middle, high = (
+        one / math.factorial(k) + A / math.factorial(k + 1) + square / math.factorial(k + 2)
+        for k in (0, 3, 6)
+    )
+    result = low + cube @ (middle + cube @ (high + cube / math.factorial(9)))
+    for _ in range(n_squarings):
+        result = result @ result
+    return result
+
+
 @lru_cache
+def _linear_parts(names: tuple[str, ...]) -> np.ndarray:
+    """Return the displacements' coefficients of (u, v, 1), to the right and downwards, in rows."""
+    return np.stack([_linear_part(name).ravel() for name in names])
+
+
 def _linear_part(name: str) -> np.ndarray:
     """Return the displacement's coefficients of (u, v, 1), to the right and downwards."""
     displacement = _DISPLACEMENTS[name]
