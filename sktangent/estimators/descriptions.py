@@ -112,7 +112,7 @@ alpha : float or "auto", default="auto"
     left out, as in scikit-learn's MLP. ("adamw" decouples it from the gradient.)
     "auto": 1e-4; with "lm" and 30 or more known numbers, values and derivatives, chosen in
     training, for each layer, as what explains them best: tiny without noise, larger with some
-    (:func:`~sktangent.training.evidence.more_evident`).
+    (:func:`~sktangent.training.evidence.evidence`).
 early_stopping : bool, default=False
     Set ``validation_fraction`` of the samples aside, end training when the data term on them,
     weighted as in training, stops improving, and restore the parameters that were best on them.
@@ -121,7 +121,7 @@ validation_fraction : float, default=0.1
 n_iter_no_change : int, infinity or "auto", default="auto"
     Training ends after so many epochs in a row whose loss is not better than the best before by
     ``tol``. "auto": 10, or as many as take 300 optimizer steps if that is more; with "lbfgs" 25,
-    with "lm" 2.
+    with "lm" 5, or 2 where it goes in batches.
 tol : float, default=1e-4
     See ``n_iter_no_change``; with "lbfgs" and "lm" as a part of the loss.
 warm_start : bool, default=False

@@ -24,11 +24,13 @@ _PATIENCE_EPOCHS, _PATIENCE_STEPS = 10, 300
 _LBFGS_EPOCHS, _LBFGS_PATIENCE = 100, 25
 # Levenberg-Marquardt: multiplications of an iteration, and of a whole fit, at most. 1 - R² of
 # values by defaults, medians of three to five random states, BFGS in brackets: Rastrigin 2-D from
-# 100 points with gradients 5e-10 (3e-6), Branin 2-D 50 points 6e-9 (2e-3), Friedman 5-D 100 points
-# 2e-8 (4e-5); with 1 % noise Rastrigin 4e-5 (3e-5), Branin 7e-5 (2e-3), Friedman 2e-5 (5e-5),
-# camel 2-D 60 points 7e-5 (1e-4)
+# 100 points with gradients 1e-9 (3e-6), Branin 2-D 50 points 2e-8 (2e-3), Friedman 5-D 100 points
+# 6e-9 (4e-5); with 1 % noise, of eight, Rastrigin 4e-5 (4e-5), Branin 5e-5 (2e-3), Friedman 2e-5
+# (5e-5), camel 2-D 60 points 9e-5 (2e-4)
 _LM_WORK_AT_ONCE, _LM_WORK, _LM_TOTAL = 2e9, 1.2e10, 1e11
-_LM_ITERATIONS, _LM_EPOCHS, _LM_PATIENCE = 10, 60, 2
+_LM_ITERATIONS, _LM_EPOCHS = 10, 60
+# epochs in which the loss may rise while the L2 weights settle, on all samples and on batches
+_LM_PATIENCE, _LM_PATIENCE_ON_BATCHES = 5, 2
 # where all samples are too many, batches with so many numbers for each parameter say enough
 _NUMBERS_PER_PARAMETER, _LM_ITERATIONS_ON_BATCHES = 4, 2
 # it goes on to fit noise where Adam stops before; with derivatives the L2 weight is chosen so that
@@ -129,7 +131,7 @@ def plan(
     if optimizer == "lm":
         work = iterations * steps * size.work(batch_size)
         epochs = min(max(round(_LM_TOTAL / work), 1), _LM_EPOCHS)
-        patience, lr = _LM_PATIENCE, 1e-3
+        patience, lr = _LM_PATIENCE if steps == 1 else _LM_PATIENCE_ON_BATCHES, 1e-3
     elif optimizer == "lbfgs":
         epochs, patience, lr = _LBFGS_EPOCHS, _LBFGS_PATIENCE, 1.0
     else:

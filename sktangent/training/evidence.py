@@ -10,33 +10,51 @@ on Branin's and nine times on Friedman's.
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-_LARGEST_CHANGE = 10.0
 # columns that are multiplied at once: the narrower, the less is wasted on symmetry
 _SMALLEST_BLOCK, _BLOCKS = 64, 6
 
 
-def more_evident(
-    decays: list[float],
-    sizes: list[int],
-    point: Tensor,
-    residuals: Tensor,
-    jacobian: Tensor,
-    caution: float = 1.0,
-) -> list[float]:
-    r"""Move the L2 weights towards those that explain the residuals best.
+class Evidence(NamedTuple):
+    """What residuals say of L2 weights.
+
+    Attributes
+    ----------
+    log : float
+        The logarithm of the evidence, but for a constant; infinite if it cannot be calculated.
+    decays : list of float
+        The weights of which there would be most, if nothing else changed.
+    """
+
+    log: float
+    decays: list[float]
+
+
+def evidence(
+    decays: list[float], sizes: list[int], point: Tensor, residuals: Tensor, jacobian: Tensor
+) -> Evidence:
+    r"""Tell how far L2 weights explain the residuals, and which would explain them best.
+
+    With m residuals, whose variance is integrated out too, the evidence at a minimum is
+
+    .. math:: -\tfrac{m}{2} \log\Bigl(\lVert r \rVert^2
+              + \sum_g \Lambda_g \lVert \theta_g \rVert^2\Bigr)
+              - \tfrac12 \log \det (J^T J + \Lambda) + \tfrac12 \log \det \Lambda.
 
     Of parameters :math:`\theta_g`, the data determine
-    :math:`\gamma_g = \sum_{j \in g} (1 - \Lambda_g (J^T J + \Lambda)^{-1}_{jj})`. Of m residuals,
-    what is not fitted has the variance :math:`\sigma^2 = \lVert r \rVert^2 / (m - \gamma)`, and
+    :math:`\gamma_g = \sum_{j \in g} (1 - \Lambda_g (J^T J + \Lambda)^{-1}_{jj})`. What is not
+    fitted has the variance :math:`\sigma^2 = \lVert r \rVert^2 / (m - \gamma)`, and the best
     :math:`\Lambda_g` is :math:`\sigma^2 \gamma_g / \lVert \theta_g \rVert^2`.
 
     Parameters
     ----------
     decays : list of float
-        :math:`\Lambda_g` so far, positive, of :math:`\lVert r \rVert^2 + \sum_g \Lambda_g \lVert
+        :math:`\Lambda_g`, positive, of :math:`\lVert r \rVert^2 + \sum_g \Lambda_g \lVert
         \theta_g \rVert^2`.
     sizes : list of int
         Entries of each :math:`\theta_g` in the point.
@@ -46,15 +64,11 @@ def more_evident(
         r at the point.
     jacobian : torch.Tensor of shape (n_residuals, n_parameters)
         J there.
-    caution : float, default=1.0
-        How many times what the evidence says the weights are to be. The count of what is determined
-        takes residuals for linear in the parameters, so that it hides some of the noise where they
-        were bent to it.
 
     Returns
     -------
-    decays : list of float
-        The new ones, changed tenfold at most.
+    evidence : Evidence
+        The evidence, and better weights.
 
     References
     ----------
@@ -65,41 +79,43 @@ def more_evident(
     Of ten measurements of two numbers, the one at 1, the other at 0, with an error of 0.1:
 
     >>> import torch
-    >>> from sktangent.training.evidence import more_evident
+    >>> from sktangent.training.evidence import evidence
     >>> jacobian = torch.eye(2).double().repeat(5, 1)
     >>> residuals = torch.tensor([0.1, -0.1] * 5).double()
-    >>> point = torch.tensor([1.0, 1e-9]).double()
-    >>> [round(decay, 3) for decay in more_evident([0.1, 0.1], [1, 1], point, residuals, jacobian)]
-    [0.012, 1.0]
+    >>> point = torch.tensor([1.0, 1e-2]).double()
+    >>> found = evidence([0.1, 0.1], [1, 1], point, residuals, jacobian)
+    >>> [round(decay, 3) for decay in found.decays]
+    [0.012, 121.951]
+    >>> evidence([0.01, 100.0], [1, 1], point, residuals, jacobian).log > found.log
+    True
     """
     everywhere = torch.cat([point.new_full((n,), d) for n, d in zip(sizes, decays, strict=True)])
-    determined = _determined(jacobian, everywhere)
-    if determined is None:
-        return decays
-    spare = len(residuals) - determined.sum().item()
-    variance = residuals.square().sum().item() / max(spare, torch.finfo(point.dtype).eps)
-    found = []
-    for decay, gamma, theta in zip(
-        decays, determined.split(sizes), point.split(sizes), strict=True
-    ):
-        square = max(theta.square().sum().item(), torch.finfo(point.dtype).tiny)
-        wanted = caution * variance * gamma.sum().item() / square
-        found.append(min(max(wanted, decay / _LARGEST_CHANGE), decay * _LARGEST_CHANGE))
-    return found
-
-
-def _determined(jacobian: Tensor, decay: Tensor) -> Tensor | None:
-    """Tell for each parameter by how much the data determine it, from 0 to 1."""
+    scaled = jacobian * everywhere.rsqrt()
     is_wide = jacobian.shape[1] > jacobian.shape[0]
-    scaled = jacobian * decay.rsqrt()
     matrix = lower_gram(scaled.t() if is_wide else scaled)
     matrix.diagonal().add_(1.0)
     factor, info = torch.linalg.cholesky_ex(matrix)
     if info.item():  # the data determine more than can be calculated
-        return None
-    right = scaled if is_wide else torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
-    squares = torch.linalg.solve_triangular(factor, right, upper=False).square().sum(0)
-    return squares if is_wide else 1 - squares
+        return Evidence(math.inf, decays)
+    determined = _determined(factor, scaled if is_wide else None)
+    tiny = torch.finfo(point.dtype).tiny
+    square = residuals.square().sum().item()
+    variance = square / max(len(residuals) - determined.sum().item(), torch.finfo(point.dtype).eps)
+    found = [
+        variance * gamma.sum().item() / max(theta.square().sum().item(), tiny)
+        for gamma, theta in zip(determined.split(sizes), point.split(sizes), strict=True)
+    ]
+    cost = max(square + (everywhere @ point.square()).item(), tiny)
+    log_determinant = factor.diagonal().log().sum().item()
+    return Evidence(-0.5 * len(residuals) * math.log(cost) - log_determinant, found)
+
+
+def _determined(factor: Tensor, scaled: Tensor | None) -> Tensor:
+    """Tell for each parameter by how much the data determine it, from 0 to 1."""
+    if scaled is not None:
+        return torch.linalg.solve_triangular(factor, scaled, upper=False).square().sum(0)
+    right = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
+    return 1 - torch.linalg.solve_triangular(factor, right, upper=False).square().sum(0)
 
 
 def lower_gram(matrix: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ from sktangent.estimators import schedule
 from sktangent.modules import MLP
 from sktangent.net import TangentPropNet
 from sktangent.tangents import FeatureTangents
+from sktangent.training import levenberg_marquardt
+from sktangent.training.evidence import evidence
 from sktangent.training.least_squares import LeastSquares
 from sktangent.training.levenberg_marquardt import LevenbergMarquardt
 
@@ -86,6 +88,37 @@ def test_what_is_tried_in_vain_is_left():
     found, residuals = minimize(lambda p: torch.stack([p[0] * 0 + 3, p[1]]), [1.0, 0.0])
     np.testing.assert_array_equal(found, [1.0, 0.0])
     np.testing.assert_array_equal(residuals, [3.0, 0.0])
+
+
+@pytest.fixture
+def chosen_weights():
+    """Fit ten numbers, nine of which say little, and return the L2 weight after each step."""
+
+    def run(noise, size, lr):
+        rng = np.random.default_rng(0)
+        A = torch.tensor(rng.normal(size=(400, 10)) * [10.0, *[size] * 9])
+        b = A.sum(1) + noise * torch.tensor(rng.normal(size=400))
+        problem = Curve(lambda p: A @ p - b, [0.0] * 10)
+        optimizer = LevenbergMarquardt([problem.point], lr, max_iter=1, weight_decay=None)
+        found = []
+        for _ in range(20):
+            residuals = optimizer.step(problem)
+            found.append(optimizer.state[problem.point]["decays"][0])
+        best = evidence([found[-2]], [10], problem.start(), residuals, A).decays[0]
+        return np.array(found), best
+
+    return run
+
+
+def test_what_is_found_slowly_is_not_taken_for_noise(chosen_weights):
+    found, _ = chosen_weights(noise=0.0, size=0.03, lr=0.01)
+    assert (np.diff(found) <= 0).all()
+    assert found[-1] < 1e-6
+
+
+def test_against_noise_the_weight_is_larger_than_the_evidence_says(chosen_weights):
+    found, best = chosen_weights(noise=0.1, size=0.1, lr=1e-3)
+    assert found[-1] == pytest.approx(levenberg_marquardt._CAUTION * best, rel=1e-3)
 
 
 @pytest.mark.parametrize(
