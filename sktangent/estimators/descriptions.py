@@ -194,7 +194,7 @@ SEARCH_FORMULA = r"""
     .. math:: \overline{d_c} \le \sqrt{\frac{1}{K (K - 1)} \sum_k (d_{ck} - \overline{d_c})^2},
               \qquad d_{ck} = s_{bk} - s_{ck} ,
 
-    and of these the most invariant one is chosen
+    and of these the most invariant one is chosen that scores no worse than weight zero does
     (:func:`~sktangent.model_selection.one_standard_error`, after Breiman et al., *Classification
     and Regression Trees*, 1984, section 3.4.3).
 """
