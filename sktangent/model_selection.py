@@ -29,6 +29,10 @@ def one_standard_error(
     Breiman et al. [1]_, there with the unpaired standard error of the best; see [2]_, section 7.10.
     What they call the simplest model is here the one that holds most closely to what it was told.
 
+    One condition is added: a penalty must not cost score. Where weight zero was tried, a candidate
+    whose mean score is below the best one of weight zero is not chosen, however large the standard
+    error is. Few folds tell little, and a wrong tangent would otherwise be believed for that.
+
     It is a ``refit`` for scikit-learn's searches; other names of the metrics are set by
     :func:`functools.partial`.
 
@@ -80,7 +84,7 @@ def one_standard_error(
     >>> from sktangent.tangents import FeatureTangents
     >>> X = np.random.default_rng(0).normal(size=(30, 2))
     >>> model = TangentPropRegressor(
-    ...     FeatureTangents([1]), optimizer="adam", max_epochs=3, random_state=0)
+    ...     FeatureTangents([1]), optimizer="adam", max_epochs=100, random_state=0)
     >>> scoring = {"r2": "r2", "invariance": make_invariance_scorer(FeatureTangents([1]))}
     >>> search = GridSearchCV(
     ...     model, {"penalty_weight": [0, 1]}, cv=3, scoring=scoring, refit=one_standard_error)
@@ -91,11 +95,12 @@ def one_standard_error(
     means = scores.mean(axis=1)
     if np.isnan(means).all():
         raise ValueError("every candidate has a score that is NaN; there is nothing to choose.")
-    within = np.flatnonzero(within_one_standard_error(scores))
-    closeness = _closeness(cv_results, invariance)[within]
+    is_candidate = within_one_standard_error(scores) & _no_worse_than_without(cv_results, means)
+    candidates = np.flatnonzero(is_candidate)
+    closeness = _closeness(cv_results, invariance)[candidates]
     closeness = np.where(np.isnan(closeness), -np.inf, closeness)
     most = np.flatnonzero(closeness == closeness.max())
-    return int(within[most[means[within[most]].argmax()]])
+    return int(candidates[most[means[candidates[most]].argmax()]])
 
 
 def best_score(cv_results: Mapping) -> int:
@@ -251,6 +256,16 @@ def _only_score(cv_results: Mapping, invariance: str) -> str:
     return others[0]
 
 
+def _no_worse_than_without(cv_results: Mapping, means: np.ndarray) -> np.ndarray:
+    """Tell which candidates score no worse than the best of weight zero; all, if there is none."""
+    columns = weight_columns(cv_results)
+    weights = _numbers(cv_results[columns[0]]) if len(columns) == 1 else np.ones(len(means))
+    without = means[(weights == 0) & ~np.isnan(means)]
+    if without.size == 0:
+        return np.ones(len(means), dtype=bool)
+    return means >= without.max() - _ROUNDING * abs(without.max())
+
+
 def _closeness(cv_results: Mapping, invariance: str) -> np.ndarray:
     """Return what is the greater the more closely a candidate holds to what it was told."""
     if f"mean_test_{invariance}" in cv_results:
@@ -261,4 +276,9 @@ def _closeness(cv_results: Mapping, invariance: str) -> np.ndarray:
             f"cv_results must have the metric {invariance!r}, or one parameter whose name ends in "
             f"{_WEIGHT!r}, got {columns}."
         )
-    return np.ma.filled(np.ma.asarray(cv_results[columns[0]]).astype(float), np.nan)
+    return _numbers(cv_results[columns[0]])
+
+
+def _numbers(column) -> np.ndarray:
+    """Return a column of parameters as floats, NaN where a candidate has no such parameter."""
+    return np.ma.filled(np.ma.asarray(column).astype(float), np.nan)

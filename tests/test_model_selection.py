@@ -53,6 +53,45 @@ def test_the_most_invariant_before_the_largest_weight():
     assert one_standard_error(results(scores, invariance=invariance)) == 1
 
 
+# the last is within one standard error of the best, and below the first
+HARMS_A_LITTLE = [[0.90, 0.50, 0.70], [0.95, 0.50, 0.74], [0.80, 0.58, 0.71]]
+
+
+@pytest.mark.parametrize(
+    "metrics", [{}, {"invariance": [[-0.3] * 3, [-0.2] * 3, [-0.1] * 3]}], ids=["weight", "scored"]
+)
+def test_a_penalty_must_not_cost_score(metrics):
+    """However invariant it makes, and however little the folds tell."""
+    assert within_one_standard_error(np.array(HARMS_A_LITTLE))[2]
+    assert one_standard_error(results(HARMS_A_LITTLE, **metrics)) == 1
+    none_without = results(HARMS_A_LITTLE, weights=(0.01, 0.1, 1.0), **metrics)
+    assert one_standard_error(none_without) == 2
+
+
+def test_where_no_penalty_is_best_there_is_none():
+    scores = [[0.90, 0.50, 0.70], [0.85, 0.52, 0.70], [0.80, 0.58, 0.70]]
+    assert within_one_standard_error(np.array(scores)).all()
+    assert one_standard_error(results(scores)) == 0
+
+
+def test_a_penalty_that_costs_nothing_stays():
+    """The same scores, in other folds, whose mean differs in the last digit."""
+    scores = [[0.1, 0.2, 0.3], [0.3, 0.2, 0.1]]
+    means = np.mean(scores, axis=1)
+    assert means[1] < means[0]
+    assert one_standard_error(results(scores, weights=(0.0, 1.0))) == 1
+
+
+def test_of_several_candidates_without_a_penalty_the_best_counts():
+    scores = [[0.90, 0.50, 0.70], [0.70, 0.30, 0.50], [0.80, 0.60, 0.66]]
+    table = results(scores, weights=(0.0, 0.0, 1.0))
+    assert one_standard_error(table) == 0
+    table["param_net__penalty_weight"] = np.ma.masked_array([0.0, 0.0, 1.0], [True, False, False])
+    assert one_standard_error(table) == 2
+    scores = [[0.90, 0.50, 0.70], [np.nan, 0.30, 0.50], [0.80, 0.60, 0.66]]
+    assert one_standard_error(results(scores, weights=(0.1, 0.0, 1.0))) == 2
+
+
 def test_metrics_by_name():
     scores = [[0.9, 0.5], [0.9, 0.5], [0.9, 0.5]]
     table = results(scores, name="r2", closeness=[[0.3, 0.2], [0.1, 0.1], [0.2, 0.3]])
@@ -100,6 +139,7 @@ def test_as_refit_of_a_search(X, target):
     within = within_one_standard_error(
         np.stack([table[f"split{k}_test_r2"] for k in range(3)], axis=1)
     )
+    within &= table["mean_test_r2"] >= table["mean_test_r2"][0]
     most = np.where(within, table["mean_test_invariance"], -np.inf).argmax()
     assert search.best_index_ == most
     assert search.best_estimator_.penalty_weight == search.best_params_["penalty_weight"]

@@ -11,7 +11,8 @@ is known, how often one_standard_error chose zero or the smallest weight above i
     python examples/benchmarks/weight_choice.py [--quick] [--draws 5] [--only series spectra]
 
 Last, kinds: of six in a union three are right, three are what the classes differ by. For each
-draw it shows the weights found, and the test errors with six, with the right three and with none::
+draw it shows the weights found, and the test errors with six, with the right three, with one weight
+for the right three and with none::
 
     python examples/benchmarks/weight_choice.py --only kinds
 """
@@ -237,23 +238,27 @@ def show_all(names, n_draws, **params):
 
 def show_kinds(n_samples, n_draws, n_weights, **params):
     print(f"\nkinds: {', '.join(RIGHT)} are right, the classes differ by {', '.join(WRONG)}")
-    print(f"{'draw':>4}{'six':>8}{'three':>8}{'none':>8}   weights of six")
-    params = {**ADAM, **params}
+    print(f"{'draw':>4}{'six':>8}{'three':>8}{'one':>8}{'none':>8}   weights of six")
+    params, all_errors = {**ADAM, **params}, []
     for seed in range(n_draws):
         X, X_test, y, y_test = series(n_samples, seed)
-        errors, found = [], []
-        for kinds in ((*RIGHT, *WRONG), RIGHT, ()):
-            union = TangentUnion([(kind, SeriesTangents(kind)) for kind in kinds])
-            weights = dict.fromkeys(kinds, n_weights)
-            model = (
-                TangentPropClassifierCV(union, weights, random_state=seed, **params)
-                if kinds
-                else TangentPropClassifier(random_state=seed, **params)
-            )
-            found.append(getattr(model.fit(X, y), "penalty_weight_", {}))
-            errors.append(1 - model.score(X_test, y_test))
-        print(f"{seed:4}" + "".join(f"{each:8.4f}" for each in errors), end="   ")
-        print(", ".join(f"{kind} {weight:.2g}" for kind, weight in found[0].items()), flush=True)
+        three, six = (
+            TangentUnion([(kind, SeriesTangents(kind)) for kind in kinds])
+            for kinds in (RIGHT, (*RIGHT, *WRONG))
+        )
+        models = [
+            TangentPropClassifierCV(six, dict.fromkeys((*RIGHT, *WRONG), n_weights), **params),
+            TangentPropClassifierCV(three, dict.fromkeys(RIGHT, n_weights), **params),
+            TangentPropClassifierCV(three, n_weights, **params),
+            TangentPropClassifier(**params),
+        ]
+        for model in models:
+            model.set_params(random_state=seed).fit(X, y)
+        all_errors.append([1 - model.score(X_test, y_test) for model in models])
+        print(f"{seed:4}" + "".join(f"{each:8.4f}" for each in all_errors[-1]), end="   ")
+        found = models[0].penalty_weight_
+        print(", ".join(f"{kind} {weight:.2g}" for kind, weight in found.items()), flush=True)
+    print("mean" + "".join(f"{each:8.4f}" for each in np.mean(all_errors, axis=0)))
 
 
 def main():

@@ -194,7 +194,7 @@ SEARCH_FORMULA = r"""
     .. math:: \overline{d_c} \le \sqrt{\frac{1}{K (K - 1)} \sum_k (d_{ck} - \overline{d_c})^2},
               \qquad d_{ck} = s_{bk} - s_{ck} ,
 
-    and of these the most invariant one is chosen
+    and of these the most invariant one is chosen that scores no worse than weight zero does
     (:func:`~sktangent.model_selection.one_standard_error`, after Breiman et al., *Classification
     and Regression Trees*, 1984, section 3.4.3).
 """
@@ -207,8 +207,9 @@ SEARCH_DESCRIPTION = """
         the weight at which the penalty of a fit without it costs as much as an output of zero
         everywhere. A dict, for a :class:`~sktangent.tangents.TangentUnion`, has for some of its
         kinds an int or weights; ``penalty_weight`` is then 1 and the weights of the union are
-        searched, one kind after another, each raised above its smallest weight only if the folds
-        tell the difference.
+        searched. A kind that does harm by itself ends at its smallest weight; the weights of the
+        others rise side by side, and each may then differ from them where the folds tell that it is
+        better off.
     cv : int, splitter or iterable, default=None
         The folds, as in :class:`~sklearn.model_selection.GridSearchCV`; None: five.
     rule : {{"one_standard_error", "best"}} or callable, default="one_standard_error"

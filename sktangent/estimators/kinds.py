@@ -1,20 +1,14 @@
-"""A search over a weight for each kind of tangents, one kind after another."""
+"""A search for the kinds of tangents that may stay, and for their weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from sktangent.estimators.fold_fits import Outcome
-from sktangent.model_selection import (
-    best_score,
-    fold_scores,
-    one_standard_error,
-    within_one_standard_error,
-)
+from sktangent.model_selection import one_standard_error, within_one_standard_error
 
-_PASSES = 2
 _PREFIX = "tangents__weights__"
 
 
@@ -36,15 +30,16 @@ def search_kinds(
     rule: Callable[[dict], int],
     as_results: Callable[[list[dict], list[list[Outcome]]], dict],
 ) -> tuple[list[dict], list[list[Outcome]], int]:
-    """Choose a weight for each kind, with those of the others held.
+    """Drop the kinds that do harm, hold to the others together, then look at each once more.
 
-    All start at their smallest weight, zero as a rule. Each is tried alone first, and they come in
-    the order of the best scores they reach so. A kind's weight is raised only if the folds tell the
-    best of its weights from the smallest one, by more than the paired standard error; then the rule
-    chooses. The rule "one_standard_error" takes the largest weight that the folds cannot tell from
-    the best: the most invariant along this kind, while the invariance that was scored is that along
-    all kinds, those that end at zero among them. Another pass over all kinds looks whether it has
-    changed what the others were chosen beside. The rule "best" takes each kind's best weight.
+    Each kind is tried alone, the others at their smallest weight, zero as a rule. One is dropped if
+    the folds tell, by more than the paired standard error, that most of its weights are worse than
+    the smallest and none is better; it is kept if they say little. The weights of those kept then
+    rise side by side through their grids, and along this line the rule chooses. That is for
+    "one_standard_error" the largest weights among which it may choose: the most invariant along
+    these kinds, while the invariance that was scored is that along all, those dropped among them.
+    Last, the weights of each kind, dropped or not, are tried beside those of the others; it takes
+    the one of the best mean score if the folds tell that from what it has.
 
     Parameters
     ----------
@@ -67,21 +62,36 @@ def search_kinds(
         The row of the chosen one.
     """
     tried = _Tried(evaluate)
-    at = {kind: float(grid[0]) for kind, grid in grids.items()}
-    lines = {kind: _line(at, kind, grid) for kind, grid in grids.items()}
-    tried.add([weights for line in lines.values() for weights in line])
-    alone = {kind: max(map(tried.score, line)) for kind, line in lines.items()}
-    for _ in range(_PASSES):
-        before = at
-        for kind in sorted(grids, key=alone.get, reverse=True):
-            line = _line(at, kind, grids[kind])
-            tried.add(line)
-            rows = [tried.row(weights) for weights in line]
-            results = as_results(*tried.rows(rows))
-            at = line[_choose(results, rule)]
-        if at == before:
-            break
-    return tried.candidates, tried.outcomes, tried.row(at)
+    alone = {kind: _line(grids, [kind]) for kind in grids}
+    tried.add(alone.values())
+    line = _line(grids, [kind for kind in grids if not _harms(tried.scores(alone[kind]))])
+    tried.add([line])
+    at = line[_choose(as_results(*tried.taken(line)), rule)]
+    for kind, grid in grids.items():
+        line = [{**at, kind: weight} for weight in grid.tolist()]
+        tried.add([line])
+        scores = tried.scores(line)
+        if not within_one_standard_error(scores)[line.index(at)]:
+            at = line[scores.mean(axis=1).argmax()]
+    return tried.candidates, tried.outcomes, tried.rows([at])[0]
+
+
+def _harms(scores: np.ndarray) -> bool:
+    """Tell whether most of a kind's weights are worse than the first for sure, and none better."""
+    if len(scores) == 1:
+        return False
+    first, others = scores[0], scores[1:]
+    helps = any(not within_one_standard_error(np.stack([one, first]))[1] for one in others)
+    middle = np.median(others, axis=0)
+    return not helps and not within_one_standard_error(np.stack([first, middle]))[1]
+
+
+def _choose(results: dict, rule: Callable[[dict], int]) -> int:
+    """Let the rule choose; of the invariance, along all kinds, "one_standard_error" is not told."""
+    if rule is one_standard_error:
+        scores = {name: column for name, column in results.items() if "invariance" not in name}
+        results = {**scores, "param_penalty_weight": np.arange(len(results["params"]))}
+    return rule(results)
 
 
 class _Tried:
@@ -92,8 +102,9 @@ class _Tried:
         self.candidates: list[dict] = []
         self.outcomes: list[list[Outcome]] = []
 
-    def add(self, several: list[dict[str, float]]) -> None:
-        new = {tuple(w.values()): w for w in several if tuple(w.values()) not in self._row_of}
+    def add(self, lines: Iterable[list[dict[str, float]]]) -> None:
+        several = {tuple(weights.values()): weights for line in lines for weights in line}
+        new = {key: weights for key, weights in several.items() if key not in self._row_of}
         if not new:
             return
         candidates = [params_of(weights) for weights in new.values()]
@@ -102,29 +113,25 @@ class _Tried:
         self.outcomes += self._evaluate(candidates)
         self.candidates += candidates
 
-    def row(self, weights: dict[str, float]) -> int:
-        return self._row_of[tuple(weights.values())]
+    def rows(self, line: list[dict[str, float]]) -> list[int]:
+        return [self._row_of[tuple(weights.values())] for weights in line]
 
-    def score(self, weights: dict[str, float]) -> float:
-        scores = [each.test_scores["score"] for each in self.outcomes[self.row(weights)]]
-        return float(np.nan_to_num(np.mean(scores), nan=-np.inf))
-
-    def rows(self, rows: list[int]) -> tuple[list[dict], list[list[Outcome]]]:
+    def taken(self, line: list[dict[str, float]]) -> tuple[list[dict], list[list[Outcome]]]:
+        rows = self.rows(line)
         return [self.candidates[row] for row in rows], [self.outcomes[row] for row in rows]
 
+    def scores(self, line: list[dict[str, float]]) -> np.ndarray:
+        """Return a line's scores on the folds; a failed fit counts as the worst that was seen."""
+        every = np.array([[one.test_scores["score"] for one in each] for each in self.outcomes])
+        worst = 0.0 if np.isnan(every).all() else np.nanmin(every)
+        return np.nan_to_num(every, nan=worst)[self.rows(line)]
 
-def _line(at: dict[str, float], kind: str, grid: np.ndarray) -> list[dict[str, float]]:
-    return [{**at, kind: weight} for weight in grid.tolist()]
 
-
-def _choose(results: dict, rule: Callable[[dict], int]) -> int:
-    """Choose a row of a kind's weights, the first unless another one is better for sure."""
-    if rule is best_score:
-        return rule(results)
-    scores = fold_scores(results, "score")
-    if np.isnan(scores).any(axis=1).all():
-        return 0
-    within = within_one_standard_error(scores)
-    if within[0]:
-        return 0
-    return int(np.flatnonzero(within)[-1] if rule is one_standard_error else rule(results))
+def _line(grids: dict[str, np.ndarray], kinds: list[str]) -> list[dict[str, float]]:
+    """Let the weights of kinds rise side by side, from the smallest to the largest."""
+    last = max((len(grids[kind]) for kind in kinds), default=1) - 1
+    places = {kind: (len(grid) - 1) * (kind in kinds) for kind, grid in grids.items()}
+    return [
+        {kind: float(grid[-(-step * places[kind] // max(last, 1))]) for kind, grid in grids.items()}
+        for step in range(last + 1)
+    ]

@@ -25,8 +25,8 @@ class PenaltyPathDisplay:
     mean down by the standard error of each weight's difference from the best, paired over folds: a
     weight inside it scores no worse than the folds can tell. This is the rule of
     :func:`~sktangent.model_selection.one_standard_error`, where the formula is; of the weights
-    inside, it chooses the most invariant one, or the largest. The bars of the invariance error are
-    one standard error over the folds to either side.
+    inside that score no worse than weight 0, it chooses the most invariant one, or the largest. The
+    bars of the invariance error are one standard error over the folds to either side.
 
     Parameters
     ----------

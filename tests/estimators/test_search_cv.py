@@ -187,7 +187,7 @@ def test_its_rule_is_that_of_model_selection(X, labels):
     np.testing.assert_array_equal(chosen.predict_proba(X), alone.predict_proba(X))
 
 
-def test_kinds_that_do_not_help_end_at_zero(X):
+def test_kinds_that_do_harm_end_at_zero(X):
     y = np.sin(2 * X[:, 0])  # moving along it matters
     union = TangentUnion([("right", FeatureTangents([1, 2, 3])), ("wrong", FeatureTangents([0]))])
     params = {**SHORT, "max_epochs": 60, "lr": 0.02, "optimizer": "adam"}
