@@ -30,6 +30,7 @@ from sktangent import TangentPropRegressor
 try:
     import gpytorch
     import jenn
+    from linear_operator.utils.errors import NanError
 except ImportError as error:
     raise SystemExit(f"{error}; skipped. pip install sktangent[benchmarks]") from error
 
@@ -207,14 +208,14 @@ def score(fit, train, test, seed):
 
 
 def measure(fits, task, seeds, noise, n_test):
-    """Return the medians over seeds of the best of some fits, errors and seconds."""
+    """Return errors and seconds over seeds, (seeds, 2), of the fit whose median error is least."""
     test = draw(*task[:2], n_test, 12345)
     rounds = []
     for seed in range(seeds):
         train = with_noise(*draw(*task, seed), noise, seed)
         rounds.append([score(fit, train, test, seed) for fit in fits])
-    medians = np.median(rounds, axis=0)
-    return medians[medians[:, 0].argmin()]
+    rounds = np.array(rounds)
+    return rounds[:, np.median(rounds[:, :, 0], axis=0).argmin()]
 
 
 def jenn_with(alpha, lambd):
@@ -235,7 +236,12 @@ def cell(rival, task, seeds, noise, n_test):
         return "too large"
     if rival == "JENN" and n_points > LARGEST_JENN:
         return "not run"
-    return "{:.1e} {:6.1f}".format(*measure(RIVALS[rival], task, seeds, noise, n_test))
+    try:
+        errors, seconds = measure(RIVALS[rival], task, seeds, noise, n_test).T
+    except NanError:  # of the process, at one of the seeds
+        return "broke down"
+    parts = np.median(errors), errors.min(), errors.max(), np.median(seconds), seconds.max()
+    return "{:.1e} ({:.0e}-{:.0e}) {:.1f} ({:.1f})".format(*parts)
 
 
 def main():
@@ -252,10 +258,13 @@ def main():
     warnings.simplefilter("ignore")
     # the first fit of a process pays for what is loaded on demand
     score(sktangent_fit, *[draw(*FUNCTIONS["x sin x"], 0)] * 2, 0)
-    print(f"1 - R² and seconds, medians over {seeds} seeds, {torch.get_num_threads()} threads")
+    print(
+        f"1 - R² and seconds, medians (range; most) over {seeds} seeds, "
+        f"{torch.get_num_threads()} threads"
+    )
     print(
         f"{'':<18}{'inputs':>7}{'points':>8}{'noise':>7}"
-        + "".join(f"{rival:>20}" for rival in args.rivals)
+        + "".join(f"{rival:>36}" for rival in args.rivals)
     )
     for name in names:
         function, bounds, own_points = FUNCTIONS[name]
@@ -263,7 +272,7 @@ def main():
             print(f"{name:<18}{len(bounds):>7}{n_points:>8}{noise:>7}", end="", flush=True)
             for rival in args.rivals:
                 task = (function, bounds, n_points)
-                print(f"{cell(rival, task, seeds, noise, n_test):>20}", end="", flush=True)
+                print(f"{cell(rival, task, seeds, noise, n_test):>36}", end="", flush=True)
             print()
 
 
