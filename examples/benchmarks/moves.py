@@ -68,8 +68,15 @@ def movers():
         from kornia.augmentation import RandomAffine
     except ImportError:
         return found
-    affine = RandomAffine(15, (0.1, 0.1), (0.9, 1.1), p=1.0)
-    return {**found, "kornia": lambda: affine(batch)}
+    linear, cubic = (
+        RandomAffine(15, (0.1, 0.1), (0.9, 1.1), p=1.0, resample=mode)
+        for mode in ("bilinear", "bicubic")
+    )
+    return {
+        **found,
+        "kornia, bilinear": lambda: linear(batch),
+        "kornia, bicubic": lambda: cubic(batch),
+    }
 
 
 def fits(n_samples):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 # Knots beyond the frame: there the spline is the border's value up to 0.268 ** margin / 8.
-_MARGIN = 8
+_MARGIN = 10
 # Pixels worked on at once: more take memory anew, fewer take more calls.
 _CHUNK_PIXELS = 2**16
 

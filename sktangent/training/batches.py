@@ -34,14 +34,15 @@ class TensorBatches:
     A drop-in for :class:`torch.utils.data.DataLoader` on in-memory data: the arrays are moved to
     the device once, and a batch is one indexing operation per array. It is a copy, so a module
     that writes into its input leaves the arrays alone. Arrays that would fill more than half of
-    what a GPU has free stay where they are, and batches go there through pinned memory, one ahead.
+    what a GPU has free stay where they are, and batches go there through pinned memory, up to two
+    ahead.
 
     Parameters
     ----------
     X : torch.Tensor, ndarray, or dict of these and of ComputedRows
         The samples, and what else goes with each of them; the first axis is that of the samples.
-        Rows are computed in a thread, one batch ahead, where that pays: for a GPU, and on a CPU
-        with several cores if it takes long.
+        Rows are computed in a thread, up to two batches ahead, where that pays: for a GPU, and on
+        a CPU with several cores if it takes long.
     y : torch.Tensor or ndarray of shape (n_samples, ...), default=None
         The targets.
     batch_size : int, default=128

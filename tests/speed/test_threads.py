@@ -79,6 +79,15 @@ def test_the_next_value_is_worked_on_while_a_result_is_used():
     assert asked == list(range(20))
 
 
+def test_a_helper_does_not_wait_for_a_result_to_be_used():
+    third = threading.Event()
+    results = map_beside(lambda n: third.set() if n == 2 else n, range(20))
+    assert next(results) == 0
+    assert third.wait(5)
+    results.close()
+    assert helpers() == 0
+
+
 def test_a_helper_that_fails_is_heard_and_leaves_no_thread():
     with pytest.raises(ZeroDivisionError):
         list(map_beside(lambda n: 1 / n, [2, 1, 0]))

@@ -5,6 +5,7 @@ from scipy import ndimage
 
 from sktangent.preprocessing import GaussianBlur
 from sktangent.tangents import ImageTangents
+from sktangent.tangents.images import _exponentials
 
 AFFINE = (
     "translation_x",
@@ -114,6 +115,26 @@ def test_opposite_moves_undo_each_other(name):
     np.testing.assert_allclose(
         tangents.move(moved, amounts), tangents.move(X, 2 * amounts), atol=5e-4
     )
+
+
+@pytest.mark.parametrize("size", [0, 1e-3, 0.1, 3, 2 * np.pi])
+def test_exponentials_are_those_of_torch(size):
+    matrices = size * np.random.default_rng(0).uniform(-1, 1, size=(20, 3, 3))
+    expected = torch.linalg.matrix_exp(torch.from_numpy(matrices)).numpy()
+    error = np.abs(_exponentials(matrices) - expected).max() / np.abs(expected).max()
+    assert error < 1e-13
+
+
+def test_what_lies_far_outside_is_the_border():
+    X = np.random.default_rng(0).random((1, 12, 12))
+    moved = ImageTangents((12, 12), "translation_x").move(X, [[11.3]])[0]
+    np.testing.assert_allclose(moved[:, :2], np.repeat(X[0, :, :1], 2, axis=1), atol=1e-6)
+
+
+def test_no_amount_gives_a_copy():
+    X = np.random.default_rng(0).random((2, 8, 8))
+    moved = ImageTangents((8, 8)).move(X, np.zeros((2, 6)))
+    assert not np.shares_memory(moved, X)
 
 
 def test_generators_are_summed_before_they_are_exponentiated():
