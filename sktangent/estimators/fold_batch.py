@@ -127,11 +127,12 @@ def fit_stacked(
     parts = [(data.part(train), data.part(test)) for train, test in folds]
     params = _common(candidates)
     first = waiting_fit(plain, *parts[0][0], **params)
-    if not _is_quick(first.pending_):
+    chain = _chain(first.pending_)
+    if chain is None or not _is_quick(first.pending_, chain):
         return None
     ready = [first, *(waiting_fit(plain, *train, **params) for train, _ in parts[1:])]
     pending = [each.pending_ for each in ready]
-    chains = [_chain(each) for each in pending]
+    chains = [chain, *map(_chain, pending[1:])]
     if None in chains or not _go_the_same_way(plain, candidates, parts[0][0], pending[0]):
         return None
     strengths = _strengths(candidates, ready[0], parts[0][0].X[:1])
@@ -206,11 +207,8 @@ def _go_the_same_way(plain, candidates: list[dict], train: Data, pending: Pendin
     return str(without.schedule) == str(pending.schedule)  # sizes may be an array
 
 
-def _is_quick(pending: Pending) -> bool:
+def _is_quick(pending: Pending, chain: Chain) -> bool:
     """Tell whether the products of one network alone leave a core idle."""
-    chain = _chain(pending)
-    if chain is None:
-        return False
     n_terms = 1 + (pending.inputs["tangents"].shape[1] if "tangents" in pending.inputs else 0)
     rows = min(pending.schedule.batch_size, len(pending.target)) * n_terms
     return rows * max(layer.weight.numel() for layer in chain.linear) <= _LARGE_PRODUCT

@@ -77,7 +77,6 @@ class Scoring(NamedTuple):
         )
         scores = {"score": float(self.scorer(estimator, test.X, test.y, **given))}
         if directions is not None:
-            weight = None if weight is None or not np.any(weight) else weight
             error = local_invariance_error(estimator, test.X, directions, sample_weight=weight)
             scores["invariance"] = -error
         return scores

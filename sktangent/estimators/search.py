@@ -203,7 +203,6 @@ class PenaltyWeightSearch:
         folds = list(splitter.split(data.X, y, groups))
         if is_classifier(self) and not probe._multilabel:
             _check_classes(y.ravel(), folds)
-        _check_weights(data.metadata.get("sample_weight"), folds)
         if is_regressor(self):
             known = ~np.isnan(y.astype(np.float64)).reshape(n_samples, -1).any(axis=1)
             folds = [(train, test[known[test]]) for train, test in folds]
@@ -212,6 +211,7 @@ class PenaltyWeightSearch:
                     "cv leaves a fold of fewer than two samples, of which R² says nothing; use "
                     f"fewer folds for n_samples={n_samples}, or another scoring."
                 )
+        _check_weights(data.metadata.get("sample_weight"), folds)
         return folds
 
     def _weights(self, plain, probe, data: Data):

@@ -441,6 +441,15 @@ def test_folds_whose_samples_weigh_nothing_are_refused(X, target, part, use):
         search.fit(X, target, sample_weight=weight)
 
 
+def test_folds_whose_known_targets_weigh_nothing_are_refused(X, target):
+    train, test = np.array_split(np.arange(len(X)), 2)
+    y, weight = target.copy(), np.ones(len(X))
+    y[test[2:]], weight[test[:2]] = np.nan, 0.0
+    search = TangentPropRegressorCV(None, [0.0], cv=[(train, test)], max_epochs=1)
+    with pytest.raises(ValueError, match="sample_weight is zero for all 2 samples to score on"):
+        search.fit(X, y, sample_weight=weight, derivatives=np.zeros(X.shape))
+
+
 def test_a_rule_must_return_an_index(X, labels):
     model = TangentPropClassifierCV(None, [0, 1], rule=lambda results: 7, cv=3, **SHORT)
     with pytest.raises(ValueError, match="rule must return the index of one of 2"):
