@@ -283,6 +283,23 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack([torch.linalg.vector_norm(tensor) for tensor in tensors])
 
 
+# Running without Python ---------------------------------------------------------------------------
+
+_script = _find("torch:jit.script")
+
+
+def scripted(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Turn a function of tensors into one that torch runs without Python. Else itself."""
+    if _script is None:
+        return function
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that scripts go out of use
+        try:
+            return _script(function)
+        except Exception:  # of many kinds: its source is hidden, or beyond this torch
+            return function
+
+
 # Exporting ----------------------------------------------------------------------------------------
 
 _trace = _find("torch:jit.trace")

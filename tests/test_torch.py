@@ -172,6 +172,12 @@ def test_products(missing, monkeypatch, seeded):
     assert isinstance(_torch.processor(), dict)
 
 
+def test_scripts(missing):
+    function = _torch.scripted(torch.nn.functional.glu)
+    torch.testing.assert_close(function(torch.ones(4)), torch.nn.functional.glu(torch.ones(4)))
+    assert (function is torch.nn.functional.glu) == (missing == "torch:jit.script")
+
+
 def test_steps_of_adam(missing, seeded):
     found = []
     for step in (adam.step, lambda optimizer: optimizer.step()):

@@ -25,7 +25,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from sktangent import TangentPropClassifier, TangentPropRegressor
-from sktangent._speed import adam, chains, products, shortcuts
+from sktangent._speed import adam, chains, products, scripts, shortcuts
 from sktangent.propagation.rules import normalization
 from sktangent.tangents import ImageTangents
 
@@ -33,6 +33,7 @@ LEFT_OUT = {
     "chains": lambda: mock.patch.object(chains, "find_chain", lambda *args: None),
     "products": lambda: mock.patch.object(products, "_has_faster_onednn", lambda: False),
     "Adam's step": lambda: mock.patch.object(adam, "are_shortcuts_on", lambda: False),
+    "scripts": lambda: mock.patch.object(scripts, "are_shortcuts_on", lambda: False),
     "layer norm": lambda: mock.patch.object(normalization, "are_shortcuts_on", lambda: False),
     "all of them": lambda: shortcuts(False),
 }
@@ -76,6 +77,11 @@ FITS = {
         ImageTangents((28, 28)),
         {"hidden_layer_sizes": (256, 256), "batch_size": 128},
     ),
+    "moved images, 784-256-256-10": (
+        functools.partial(images, 4000),
+        ImageTangents((28, 28)),
+        {"hidden_layer_sizes": (256, 256), "batch_size": 128, "augment": 2, "penalty_weight": 0},
+    ),
     "images, 784-1024-1024-10, no tangents": (
         functools.partial(images, 4000),
         None,
@@ -98,9 +104,9 @@ MEMORY = "images, convolutions, 6 tangents", "memory"
 
 def fit(X, y, *derivatives, tangents, epochs, **params):
     kind = TangentPropRegressor if derivatives else TangentPropClassifier
-    kind(tangents, penalty_weight=0.1, max_epochs=epochs, tol=0, random_state=0, **params).fit(
-        X, y, **({"derivatives": derivatives[0]} if derivatives else {})
-    )
+    params = {"penalty_weight": 0.1, "max_epochs": epochs, "tol": 0, "random_state": 0, **params}
+    metadata = {"derivatives": derivatives[0]} if derivatives else {}
+    kind(tangents, **params).fit(X, y, **metadata)
 
 
 def seconds(work):
