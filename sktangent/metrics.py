@@ -169,11 +169,10 @@ class _InvarianceScorer:
 
 def _exact_changes(estimator, X, samples: np.ndarray, V: np.ndarray) -> tuple:
     """Compute each sample's squared derivatives along its tangents, and their mean over all."""
-    output = {"output": "proba"} if is_classifier(estimator) else {}
-    along = estimator.directional_derivative(X, V, **output)
-    J = estimator.jacobian(X, **output)
-    at_random = np.square(J.reshape(len(J), -1), dtype=np.float64).sum(1) / samples[0].size
-    return np.square(along, dtype=np.float64).sum(2), at_random
+    J = estimator.jacobian(X, **({"output": "proba"} if is_classifier(estimator) else {}))
+    J, V = J.reshape(*J.shape[:2], -1), V.reshape(*V.shape[:2], -1)
+    at_random = np.einsum("nof,nof->n", J, J, dtype=np.float64) / samples[0].size
+    return np.square(V @ J.swapaxes(1, 2), dtype=np.float64).sum(2), at_random
 
 
 def _differences(estimator, X, samples: np.ndarray, V: np.ndarray) -> tuple:

@@ -318,7 +318,7 @@ int or array-like of int, default=(100,)
         dy = self._directional_derivatives(X, tangents)
         if output == "logits":
             return dy
-        return np.einsum("nop,ntp->nto", self._output_slopes(X, output), dy)
+        return dy @ self._output_slopes(X, output).swapaxes(1, 2)
 
     def jacobian(self, X, output: str = "logits") -> np.ndarray:
         """Compute the Jacobian of the outputs with respect to X.
@@ -344,7 +344,7 @@ int or array-like of int, default=(100,)
         J = self._outputs_and_jacobian(X)[1]
         if output == "logits":
             return J
-        return np.einsum("nop,np...->no...", self._output_slopes(X, output), J)
+        return (self._output_slopes(X, output) @ J.reshape(*J.shape[:2], -1)).reshape(J.shape)
 
     def _output_slopes(self, X, output: str) -> np.ndarray:
         """Compute the derivative of log-probabilities or probabilities by the logits."""
