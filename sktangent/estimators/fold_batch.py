@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -125,52 +126,99 @@ def fit_stacked(
     """
     start = time.perf_counter()
     parts = [(data.part(train), data.part(test)) for train, test in folds]
-    params = _common(candidates)
-    first = waiting_fit(plain, *parts[0][0], **params)
+    alike = []
+    for numbers in _with_and_without_penalty(candidates):
+        some = _ready(plain, candidates, numbers, [train for train, _ in parts])
+        if some is None:
+            return None
+        alike.append(some)
+    pieces = [piece for some in alike for piece in some.pieces(part)]
+    trained: dict[tuple[int, int], Trained] = {}
+    with told(sum(piece.course.epochs for piece in pieces), bool(plain.verbose)) as tell:
+        for piece in pieces:
+            trained |= piece.train(tell)
+    seconds = (time.perf_counter() - start) / len(trained)
+    outcomes: dict[int, list[Outcome]] = {c: [] for c in range(len(candidates))}
+    for fold, (train, test) in enumerate(parts):
+        directions = scoring.directions(train, test)
+        for some in alike:
+            for c in some.numbers:
+                one = trained[fold, c]
+                scored = time.perf_counter()
+                scores = scoring.no_scores()
+                if one.is_finite:
+                    _put(one.params, some.chains[fold])
+                    scores = scoring.scores(some.ready[fold], test, directions)
+                is_over = len(one.losses) < _epochs(some.ready[fold].pending_, part)
+                outcomes[c].append(Outcome(scores, seconds, time.perf_counter() - scored, is_over))
+    _warn_of_diverged(trained.values())
+    return list(outcomes.values())
+
+
+class _Piece(NamedTuple):
+    """Networks that train at once: the numbers of their folds and candidates, and all they need."""
+
+    folds: list[int]
+    candidates: list[int]
+    stacks: list[FoldData]
+    strengths: torch.Tensor
+    course: Course
+
+    def train(self, tell: Callable[[str], None]) -> dict[tuple[int, int], Trained]:
+        found = train_stacked(self.stacks, self.strengths, self.course, tell)
+        return {(self.folds[f], self.candidates[c]): one for (f, c), one in found.items()}
+
+
+class _Alike(NamedTuple):
+    """Candidates of which the networks go the same way: their numbers, and each fold's fit."""
+
+    numbers: list[int]
+    ready: list
+    chains: list[Chain]
+    strengths: torch.Tensor
+
+    def pieces(self, part: float) -> Iterator[_Piece]:
+        pending = [each.pending_ for each in self.ready]
+        for group in _groups(pending):
+            stacks = [_fold_data(pending[fold], self.chains[fold]) for fold in group]
+            course = _course([pending[fold] for fold in group], self.chains[group[0]], part)
+            for folds, some in _cut_up(len(self.numbers), course, stacks):
+                yield _Piece(
+                    [group[f] for f in folds],
+                    [self.numbers[c] for c in some],
+                    [stacks[f] for f in folds],
+                    self.strengths[some.start : some.stop],
+                    course,
+                )
+
+
+def _with_and_without_penalty(candidates: list[dict]) -> list[list[int]]:
+    """Part the candidates that need no tangents from the others, which come first."""
+    parts: dict[bool, list[int]] = {True: [], False: []}
+    for c, one in enumerate(candidates):
+        parts[one["penalty_weight"] > 0].append(c)
+    return [numbers for numbers in parts.values() if numbers]
+
+
+def _ready(plain, candidates: list[dict], numbers: list[int], parts: list[Data]) -> _Alike | None:
+    """Prepare the folds' fits for some candidates; None: they cannot be stacked, or to no end."""
+    some = [candidates[c] for c in numbers]
+    params = _common(some[0])
+    first = waiting_fit(plain, *parts[0], **params)
     chain = _chain(first.pending_)
     if chain is None or not _is_quick(first.pending_, chain):
         return None
-    ready = [first, *(waiting_fit(plain, *train, **params) for train, _ in parts[1:])]
-    pending = [each.pending_ for each in ready]
-    chains = [chain, *map(_chain, pending[1:])]
-    if None in chains or not _go_the_same_way(plain, candidates, parts[0][0], pending[0]):
+    ready = [first, *(waiting_fit(plain, *train, **params) for train in parts[1:])]
+    chains = [chain, *(_chain(each.pending_) for each in ready[1:])]
+    if None in chains:
         return None
-    strengths = _strengths(candidates, ready[0], parts[0][0].X[:1])
-    pieces = []
-    for group in _groups(pending):
-        stacks = [_fold_data(pending[fold], chains[fold]) for fold in group]
-        course = _course([pending[fold] for fold in group], chains[group[0]], part)
-        for some_folds, some in _pieces(len(candidates), course, stacks):
-            pieces.append((group, stacks, course, some_folds, some))
-    trained: dict[tuple[int, int], Trained] = {}
-    n_epochs = sum(course.epochs for _, _, course, *_ in pieces)
-    with told(n_epochs, bool(plain.verbose)) as tell:
-        for group, stacks, course, some_folds, some in pieces:
-            own = stacks[some_folds.start : some_folds.stop], strengths[some.start : some.stop]
-            found = train_stacked(*own, course, tell)
-            trained |= {(group[some_folds[f]], some[c]): one for (f, c), one in found.items()}
-    seconds = (time.perf_counter() - start) / len(trained)
-    outcomes: list[list[Outcome]] = [[] for _ in candidates]
-    for fold, (train, test) in enumerate(parts):
-        directions = scoring.directions(train, test)
-        for c, each in enumerate(outcomes):
-            one = trained[fold, c]
-            scored = time.perf_counter()
-            scores = scoring.no_scores()
-            if one.is_finite:
-                _put(one.params, chains[fold])
-                scores = scoring.scores(ready[fold], test, directions)
-            is_over = len(one.losses) < _epochs(pending[fold], part)
-            each.append(Outcome(scores, seconds, time.perf_counter() - scored, is_over))
-    _warn_of_diverged(trained.values())
-    return outcomes
+    return _Alike(numbers, ready, chains, _strengths(some, first, parts[0].X[:1]))
 
 
-def _common(candidates: list[dict]) -> dict:
-    """Give every kind, and the penalty, the weight one, unless no candidate has any penalty."""
-    is_any = any(one["penalty_weight"] > 0 for one in candidates)
-    ones = dict.fromkeys(weights_in(candidates[0]), 1.0)
-    return {**params_of(ones), "penalty_weight": float(is_any)}
+def _common(one: dict) -> dict:
+    """Give every kind, and the penalty if there is any, the weight one."""
+    ones = dict.fromkeys(weights_in(one), 1.0)
+    return {**params_of(ones), "penalty_weight": float(one["penalty_weight"] > 0)}
 
 
 def _strengths(candidates: list[dict], ready, sample) -> torch.Tensor:
@@ -196,15 +244,6 @@ def _chain(pending: Pending) -> Chain | None:
         and "derivative_weight" not in inputs
     )
     return chain_of(net.module_, as_tensor(inputs["x"][:1])) if usual else None
-
-
-def _go_the_same_way(plain, candidates: list[dict], train: Data, pending: Pending) -> bool:
-    """Tell whether a candidate without a penalty has the same network and schedule as the rest."""
-    weights = [one["penalty_weight"] for one in candidates]
-    if min(weights) > 0 or max(weights) == 0:
-        return True
-    without = waiting_fit(plain, *train, penalty_weight=0.0).pending_
-    return str(without.schedule) == str(pending.schedule)  # sizes may be an array
 
 
 def _is_quick(pending: Pending, chain: Chain) -> bool:
@@ -263,7 +302,7 @@ def _epochs(pending: Pending, part: float) -> int:
     return cut_short(pending.schedule, part).epochs
 
 
-def _pieces(
+def _cut_up(
     n_candidates: int, course: Course, stacks: list[FoldData]
 ) -> Iterable[tuple[range, range]]:
     """Part the folds, then the candidates, so that a step's numbers stay in bounded memory.

@@ -83,7 +83,8 @@ def test_every_network_ends_as_it_would_alone(monkeypatch, X, task, sizes, batch
 
     def spy(folds, weights, *others):
         found = train(folds, weights, *others)
-        trained.update({(len(folds[f].x), c): one for (f, c), one in found.items()})
+        for (f, c), one in found.items():
+            trained[len(folds[f].x), float(weights[c].sum())] = one
         return found
 
     monkeypatch.setattr(fold_batch, "train_stacked", spy)
@@ -104,9 +105,10 @@ def test_every_network_ends_as_it_would_alone(monkeypatch, X, task, sizes, batch
         kind(tangents, WEIGHTS, cv=folds, **params).fit(X, y, **metadata)
     n_epochs = set()
     assert len(trained) == len(folds) * len(WEIGHTS)
-    for (n_samples, candidate), one in trained.items():
+    assert {penalty_weight for _, penalty_weight in trained} == set(WEIGHTS)
+    for (n_samples, penalty_weight), one in trained.items():
         part = slice(50 - n_samples, None)
-        alone = PLAIN[kind](tangents, WEIGHTS[candidate], **params)
+        alone = PLAIN[kind](tangents, penalty_weight, **params)
         alone.fit(X[part], y[part], **{k: v[part] for k, v in metadata.items()})
         np.testing.assert_allclose(one.losses, alone.loss_curve_, rtol=1e-8)
         n_epochs.add(alone.n_iter_)
@@ -131,7 +133,7 @@ def test_memory_bounds_the_batch_and_changes_nothing(monkeypatch, X, labels):
         monkeypatch.setattr(fold_batch, "train_stacked", spy)
         monkeypatch.setattr(fold_batch, "_AT_HAND", 7 * 5 * 16 * 2 * 17 * 8)  # of seven networks
         by_fold = clone(model).fit(X, labels).cv_results_
-    assert sizes == [(3, 4)] + 12 * [(1, 1)] + 3 * [(1, 4)]
+    assert sizes == [(3, 3), (3, 1)] + 12 * [(1, 1)] + [(2, 3), (1, 3), (3, 1)]
     for name in ("score", "invariance"):
         close(scores_of(one_by_one, name), scores_of(at_once, name))
         close(scores_of(by_fold, name), scores_of(at_once, name))
