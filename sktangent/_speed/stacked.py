@@ -3,9 +3,8 @@ r"""Many small networks trained side by side, as one batch of matrix products.
 Networks of one architecture that differ in the samples they see (folds) and in the weights of their
 tangents (candidates) take the same steps. Alone, each product is too small to fill a core; stacked,
 the first layers of all candidates of a fold are one product with the fold's samples, and those
-behind them a batch. The formulas are those of :mod:`sktangent._speed.chains`, with samples and
-tangents in the last axis: a row of a fold's inputs is sample b moved along no tangent (t = 0) or
-tangent t, in column t B + b.
+behind them a batch. Tangents go forward with the samples; where they are more than the outputs, the
+outputs go back to the inputs.
 
 Each network has the initial parameters, the orders of samples and the optimizer's state that it
 would have alone, and ends as it would alone, to rounding.
@@ -22,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sktangent._speed import stacked_forward, stacked_reverse
 from sktangent._speed.adam import step
 from sktangent._speed.stacked_batches import Batch, Batches, FoldData
 from sktangent.propagation.rules.activations import Activation
@@ -124,6 +124,8 @@ class _Stack:
             for parts in zip(*(fold.params for fold in folds), strict=True)
         ]
         self.optimizer = torch.optim.Adam(self.params, **course.optimizer)
+        is_less = stacked_reverse.takes_less(self.params, course.activations, self.batches.n_terms)
+        self.propagate = stacked_reverse.propagate if is_less else stacked_forward.propagate
         self.best = torch.full((n_folds * n_candidates,), math.inf, dtype=torch.float64)
         self.stale = torch.zeros(n_folds * n_candidates)
 
@@ -191,95 +193,26 @@ class _Stack:
 
     def _step(self, batch: Batch) -> Tensor:
         """Take a step, and return each network's loss times its share of the epoch's samples."""
-        layers = list(self._forward(batch))
-        loss, gradient = self._loss(batch, layers[-1].a)
-        self._backward(batch, layers, gradient)
+        y, dy, go_back = self.propagate(self.params, self.course.activations, batch)
+        loss, by_y, by_dy = self._loss(batch, y, dy)
+        go_back(by_y, by_dy)
         for weight in self.params[::2]:
             weight.grad.addcmul_(weight, self.l2)
         step(self.optimizer)
         return loss
 
-    def _forward(self, batch: Batch) -> Iterator[_Layer]:
-        n_folds, n_samples = len(batch.x), batch.n_samples
-        h = None
-        pairs = zip(self.params[::2], self.params[1::2], self.course.activations, strict=True)
-        for weight, bias, activation in pairs:
-            if h is None:
-                by_fold = weight.view(n_folds, -1, weight.shape[2])
-                a = torch.bmm(by_fold, batch.x.transpose(1, 2)).view(*weight.shape[:2], -1)
-            else:
-                a = torch.bmm(weight, h)
-            a[..., :n_samples] += bias.unsqueeze(2)
-            layer = _activate(a, activation, n_samples)
-            h = layer.h
-            yield layer
-
-    def _loss(self, batch: Batch, a: Tensor) -> tuple[Tensor, Tensor]:
+    def _loss(self, batch: Batch, y: Tensor, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute each network's loss, and its gradient by the outputs and their derivatives."""
-        n_samples, n_nets = batch.n_samples, len(a)
-        by_fold = a.view(len(batch.x), -1, *a.shape[1:])
-        gradient = torch.empty_like(by_fold)
-        loss, slope = _DATA_TERMS[type(self.course.loss)](by_fold[..., :n_samples], batch.target)
-        torch.mul(slope, batch.weight[:, None, None], out=gradient[..., :n_samples])
-        data = (loss * batch.weight[:, None]).sum(2).view(n_nets)
-        if a.shape[2] > n_samples:
-            dy = by_fold[..., n_samples:].unflatten(3, (-1, n_samples))
-            if batch.derivatives is not None:
-                dy = torch.nan_to_num(dy - batch.derivatives[:, None], nan=0.0)
-            strength = self.tangent_weights.view(len(batch.x), -1, 1, dy.shape[3], 1)
-            weighted = dy * (strength * batch.weight[:, None, None, None])
-            data = data + (weighted * dy).sum((2, 3, 4)).view(n_nets)
-            gradient[..., n_samples:] = 2 * weighted.flatten(3)
+        data, slope = _DATA_TERMS[type(self.course.loss)](y, batch.target)
+        by_y = slope * batch.weight[:, None, None]
+        loss = (data * batch.weight[:, None]).sum(2)
+        if batch.derivatives is not None:
+            dy = torch.nan_to_num(dy - batch.derivatives[:, None], nan=0.0)
+        strength = self.tangent_weights.view(*y.shape[:2], 1, -1, 1)
+        weighted = dy * (strength * batch.weight[:, None, None, None])
+        loss = loss + (weighted * dy).sum((2, 3, 4))
         share = batch.n_counted / self.batches.n_samples
-        return data * share.repeat_interleave(n_nets // len(share)), gradient.view_as(a)
-
-    def _backward(self, batch: Batch, layers: list[_Layer], gradient: Tensor) -> None:
-        n_samples = batch.n_samples
-        for i in reversed(range(len(layers))):
-            weight, bias = self.params[2 * i], self.params[2 * i + 1]
-            bias.grad = gradient[..., :n_samples].sum(2)
-            if i == 0:
-                by_fold = gradient.view(len(batch.x), -1, gradient.shape[2])
-                weight.grad = torch.bmm(by_fold, batch.x).view_as(weight)
-                return
-            weight.grad = torch.bmm(gradient, layers[i - 1].h.transpose(1, 2))
-            gradient = torch.bmm(weight.transpose(1, 2), gradient)
-            _through_activation(layers[i - 1], gradient, n_samples)
-
-
-class _Layer(NamedTuple):
-    """What comes out of a layer: before and behind its activation, values and then tangents."""
-
-    a: Tensor
-    h: Tensor
-    slope: Tensor | None = None
-    curvature: Tensor | None = None
-
-
-def _activate(a: Tensor, activation: Activation | None, n_samples: int) -> _Layer:
-    if activation is None:
-        return _Layer(a, a)
-    value, slope, curvature = activation.derivatives(a[..., :n_samples])
-    h = torch.empty_like(a)
-    h[..., :n_samples] = value
-    torch.mul(_tangents(a, n_samples), slope.unsqueeze(2), out=_tangents(h, n_samples))
-    return _Layer(a, h, slope, curvature)
-
-
-def _through_activation(layer: _Layer, gradient: Tensor, n_samples: int) -> None:
-    """Turn the gradient by what comes out of an activation, in place, into that by what goes in."""
-    if layer.slope is None:
-        return
-    values, tangents = gradient[..., :n_samples], _tangents(gradient, n_samples)
-    values.mul_(layer.slope)
-    if layer.curvature is not None and tangents.shape[2]:
-        bent = (_tangents(layer.a, n_samples) * tangents).sum(2)
-        values.addcmul_(layer.curvature, bent)
-    tangents.mul_(layer.slope.unsqueeze(2))
-
-
-def _tangents(a: Tensor, n_samples: int) -> Tensor:
-    return a[..., n_samples:].unflatten(2, ((a.shape[2] - n_samples) // n_samples, n_samples))
+        return (loss * share[:, None]).flatten(), by_y, weighted.mul_(2)
 
 
 def _squared_error(y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -76,7 +76,8 @@ def close(a, b):
 
 @pytest.mark.parametrize("sizes", [(), (7,), (8, 6)])
 @pytest.mark.parametrize("batch_size", [16, "auto"])
-def test_every_network_ends_as_it_would_alone(monkeypatch, X, task, sizes, batch_size):
+@pytest.mark.parametrize("n_tangents", [1, 4])
+def test_every_network_ends_as_it_would_alone(monkeypatch, X, task, sizes, batch_size, n_tangents):
     kind, y, metadata = task
     trained = {}
     train = fold_batch.train_stacked
@@ -84,11 +85,12 @@ def test_every_network_ends_as_it_would_alone(monkeypatch, X, task, sizes, batch
     def spy(folds, weights, *others):
         found = train(folds, weights, *others)
         for (f, c), one in found.items():
-            trained[len(folds[f].x), float(weights[c].sum())] = one
+            trained[len(folds[f].x), float(weights[c].mean()) if weights[c].numel() else 0.0] = one
         return found
 
     monkeypatch.setattr(fold_batch, "train_stacked", spy)
-    tangents = FeatureTangents([0])
+    tangents = FeatureTangents(list(range(n_tangents)))
+    metadata = {name: np.tile(part, (1, n_tangents)) for name, part in metadata.items()}
     params = {
         **SHORT,
         "hidden_layer_sizes": sizes,
