@@ -31,6 +31,7 @@ from sktangent.tangents import ImageTangents
 
 LEFT_OUT = {
     "chains": lambda: mock.patch.object(chains, "find_chain", lambda *args: None),
+    "going back": lambda: mock.patch.object(chains, "takes_less", lambda *args: False),
     "products": lambda: mock.patch.object(products, "_has_faster_onednn", lambda: False),
     "Adam's step": lambda: mock.patch.object(adam, "are_shortcuts_on", lambda: False),
     "scripts": lambda: mock.patch.object(scripts, "are_shortcuts_on", lambda: False),
@@ -61,8 +62,8 @@ def images(n_samples):
     return rng.random((n_samples, 784), dtype=np.float32), rng.integers(0, 10, n_samples)
 
 
-def points():
-    X = np.random.default_rng(0).uniform(size=(100, 5))
+def points(n_samples=100, n_features=5):
+    X = np.random.default_rng(0).uniform(size=(n_samples, n_features))
     return X, np.sin(6 * X).sum(axis=1), 6 * np.cos(6 * X)
 
 
@@ -98,6 +99,11 @@ FITS = {
         {"module": layer_norms, "batch_size": 128},
     ),
     "100 points with gradients": (points, None, {"optimizer": "lm"}),
+    "2,000 points with 20 gradients, Adam": (
+        functools.partial(points, 2000, 20),
+        None,
+        {"hidden_layer_sizes": (100, 100), "optimizer": "adam"},
+    ),
 }
 MEMORY = "images, convolutions, 6 tangents", "memory"
 

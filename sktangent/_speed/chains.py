@@ -31,7 +31,9 @@ from sktangent import _torch
 from sktangent._speed import are_shortcuts_on
 from sktangent._speed.observers import is_unobserved, is_watched
 from sktangent._speed.products import linear, multiply_by_onednn
-from sktangent.propagation.dual import _RULES, Dual
+from sktangent._speed.reverse_chains import ReversePropagation, takes_less
+from sktangent._speed.twice_back import goes_by_rules, gradients_by_rules, without_autocast
+from sktangent.propagation.dual import _RULES
 from sktangent.propagation.rules import linear as _linear  # noqa: F401  (registers it)
 from sktangent.propagation.rules.activations import ACTIVATIONS, Activation
 
@@ -69,7 +71,9 @@ class Chain(NamedTuple):
         params = [p for layer in self.linear for p in _torch.weight_and_bias(layer)]
         inputs = x, tangents, *params
         if torch.is_grad_enabled() and any(p is not None and p.requires_grad for p in inputs):
-            return _Propagation.apply(self.activations, *inputs)
+            is_less = takes_less(self.activations, x, tangents, params)
+            function = ReversePropagation if is_less else _Propagation
+            return function.apply(self.activations, *inputs)
         for last in _go_forward(self.activations, x, tangents, params):  # noqa: B007
             pass
         return _outputs(last, len(x))
@@ -250,13 +254,10 @@ class _Propagation(torch.autograd.Function):
         saved, needed = ctx.saved_tensors, ctx.needs_input_grad[1:]
         inputs, size = saved[: ctx.n_inputs], len(_Hidden._fields)
         hidden = [_Hidden(*saved[i : i + size]) for i in range(ctx.n_inputs, len(saved), size)]
-        if torch.is_grad_enabled() or _torch.are_batched(y_bar, dy_bar):
-            return None, *_gradients_by_rules(ctx.activations, inputs, needed, y_bar, dy_bar)
-        device = y_bar.device.type
-        if torch.is_autocast_enabled(device):  # which was off on the way forward
-            with torch.autocast(device, enabled=False):
-                return None, *_go_back(inputs, needed, hidden, y_bar, dy_bar)
-        return None, *_go_back(inputs, needed, hidden, y_bar, dy_bar)
+        if goes_by_rules(y_bar, dy_bar):
+            return None, *gradients_by_rules(ctx.activations, inputs, needed, y_bar, dy_bar)
+        with without_autocast(y_bar):
+            return None, *_go_back(inputs, needed, hidden, y_bar, dy_bar)
 
 
 def _as_rows(x: Tensor, tangents: Tensor) -> _Hidden:
@@ -318,28 +319,3 @@ def _weight_gradient(layer: _Hidden, a_bar: Tensor, da_bar: Tensor) -> Tensor:
         da_bar = da_bar.sum(0, keepdim=True)
     gradient = linear(da_bar.flatten(0, 1).t(), layer.dh.flatten(0, 1).t())
     return gradient.add_(linear(a_bar.t(), layer.h.t()))
-
-
-def _gradients_by_rules(activations, inputs, needed, y_bar, dy_bar) -> list:
-    """Go back by autograd, over the rules: for gradients of gradients, and many at once."""
-    create_graph = torch.is_grad_enabled()
-    with torch.enable_grad():
-        # of their own, for inputs may be the same, or one made of another
-        inputs = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
-        if not create_graph:
-            inputs = [
-                None if tensor is None else tensor.detach().requires_grad_(is_needed)
-                for tensor, is_needed in zip(inputs, needed, strict=True)
-            ]
-        x, tangents, *params = inputs
-        value = Dual(x.clone(), tangents.transpose(0, 1).clone()).flatten(1)
-        for activation, weight, bias in zip(activations, params[::2], params[1::2], strict=True):
-            value = F.linear(value, weight, bias)
-            value = value if activation is None else activation.functions[0](value)
-        pairs = ((value.primal, y_bar), (value.tangents.transpose(0, 1), dy_bar))
-    outputs, bars = zip(*(pair for pair in pairs if pair[0].requires_grad), strict=True)
-    wanted = [tensor for tensor, is_needed in zip(inputs, needed, strict=True) if is_needed]
-    found = iter(
-        torch.autograd.grad(outputs, wanted, bars, create_graph=create_graph, allow_unused=True)
-    )
-    return [next(found) if is_needed else None for is_needed in needed]

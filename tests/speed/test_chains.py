@@ -9,11 +9,22 @@ from torch.nn.utils import parametrizations
 
 from sktangent._speed import chains, products
 from sktangent._speed.chains import evaluate, find_chain
+from sktangent._speed.reverse_chains import is_possible, takes_less
 from sktangent.modules import MLP
 from sktangent.propagation import propagate, register_rule
 from sktangent.propagation.dual import _RULES, Dual
 
-pytestmark = pytest.mark.usefixtures("seeded")
+pytestmark = pytest.mark.usefixtures("seeded", "way")
+
+
+@pytest.fixture(params=["forward", "reverse"])
+def way(request, monkeypatch):
+    """Let tangents go forward, or outputs back wherever that can be."""
+
+    def is_taken(activations, x, tangents, params):
+        return request.param == "reverse" and is_possible(activations, x, tangents)
+
+    monkeypatch.setattr(chains, "takes_less", is_taken)
 
 
 def draw(*shape):
@@ -389,3 +400,21 @@ def test_in_one_piece_only_where_a_product_is_large(monkeypatch):
         assert chains._has_faster_layers(module, x) is expected
         assert not chains._has_faster_layers(module, x.double())
         assert not chains._has_faster_layers(module[0], x)
+
+
+def test_outputs_go_back_where_that_takes_less():
+    def is_less(sizes, n_tangents, is_shared=False):
+        module = MLP(sizes[0], sizes[-1], sizes[1:-1]).double()
+        x, tangents = draw(5, sizes[0]), draw(1 if is_shared else 5, n_tangents, sizes[0])
+        found = find_chain(module, x, tangents)
+        return takes_less(found.activations, x, tangents.expand(5, -1, -1), [*module.parameters()])
+
+    assert is_less((150, 100, 2), 5)
+    assert is_less((20, 100, 1), 20, is_shared=True)
+    assert not is_less((64, 100, 10), 6)
+    assert not is_less((700, 100, 2), 6, is_shared=True)  # which come through the first layer once
+    assert not is_less((20, 1), 20)
+    x, tangents = draw(5, 20).requires_grad_(), draw(5, 20, 20)
+    module = MLP(20, 1, 100).double()
+    activations = find_chain(module, x, tangents).activations
+    assert not takes_less(activations, x, tangents, [*module.parameters()])
