@@ -84,7 +84,13 @@ TASKS = {
         {"optimizer": "adam", "lr": 0.01},
         200,
     ),
-    "100 points with gradients, lm": (points, TangentPropRegressorCV, None, {}, 100),
+    "100 points with gradients, lm": (
+        points,
+        TangentPropRegressorCV,
+        None,
+        {"hidden_layer_sizes": (20, 20), "optimizer": "lm"},
+        60,
+    ),
     "320 digits, 64-100-10": (digits, TangentPropClassifierCV, ImageTangents((8, 8)), {}, 60),
     "2,000 images, 784-256-256-10": (
         images,
