@@ -68,6 +68,7 @@ def is_stackable(plain, candidates: list[dict]) -> bool:
 
 def fit_folds(
     plain,
+    probe,
     candidates: list[dict],
     data: Data,
     folds: list,
@@ -79,12 +80,13 @@ def fit_folds(
 
     Parameters
     ----------
-    plain, candidates, data, folds, scoring
+    plain, candidates, data, folds, scoring, part
         As in :func:`fit_stacked`.
+    probe : TangentPropEstimator
+        The estimator ready to train on all samples; see
+        :func:`~sktangent.estimators.waiting.waiting_fit`.
     n_jobs : int or None
         How many at once where they are fitted apart, as in :class:`joblib.Parallel`.
-    part : float, default=1.0
-        The part of the epochs to train for.
 
     Returns
     -------
@@ -92,7 +94,7 @@ def fit_folds(
         For each candidate those on the folds.
     """
     outcomes = None
-    if is_stackable(plain, candidates):
+    if is_stackable(plain, candidates) and _is_quick(probe.pending_):
         outcomes = fit_stacked(plain, candidates, data, folds, scoring, part)
     if outcomes is None:
         outcomes = fit_apart(plain, candidates, data, folds, scoring, n_jobs, part)
@@ -122,7 +124,7 @@ def fit_stacked(
     Returns
     -------
     outcomes : list of list of Outcome or None
-        For each candidate those on the folds; None if this cannot be done, or is not faster.
+        For each candidate those on the folds; None if this cannot be done.
     """
     start = time.perf_counter()
     parts = [(data.part(train), data.part(test)) for train, test in folds]
@@ -201,18 +203,14 @@ def _with_and_without_penalty(candidates: list[dict]) -> list[list[int]]:
 
 
 def _ready(plain, candidates: list[dict], numbers: list[int], parts: list[Data]) -> _Alike | None:
-    """Prepare the folds' fits for some candidates; None: they cannot be stacked, or to no end."""
+    """Prepare the folds' fits for some candidates; None: they cannot be stacked."""
     some = [candidates[c] for c in numbers]
     params = _common(some[0])
-    first = waiting_fit(plain, *parts[0], **params)
-    chain = _chain(first.pending_)
-    if chain is None or not _is_quick(first.pending_, chain):
-        return None
-    ready = [first, *(waiting_fit(plain, *train, **params) for train in parts[1:])]
-    chains = [chain, *(_chain(each.pending_) for each in ready[1:])]
+    ready = [waiting_fit(plain, *train, **params) for train in parts]
+    chains = [_chain(each.pending_) for each in ready]
     if None in chains:
         return None
-    return _Alike(numbers, ready, chains, _strengths(some, first, parts[0].X[:1]))
+    return _Alike(numbers, ready, chains, _strengths(some, ready[0], parts[0].X[:1]))
 
 
 def _common(one: dict) -> dict:
@@ -246,8 +244,11 @@ def _chain(pending: Pending) -> Chain | None:
     return chain_of(net.module_, as_tensor(inputs["x"][:1])) if usual else None
 
 
-def _is_quick(pending: Pending, chain: Chain) -> bool:
-    """Tell whether the products of one network alone leave a core idle."""
+def _is_quick(pending: Pending) -> bool:
+    """Tell whether a network can be stacked, and its products alone leave a core idle."""
+    chain = _chain(pending)
+    if chain is None:
+        return False
     n_terms = 1 + (pending.inputs["tangents"].shape[1] if "tangents" in pending.inputs else 0)
     rows = min(pending.schedule.batch_size, len(pending.target)) * n_terms
     return rows * max(layer.weight.numel() for layer in chain.linear) <= _LARGE_PRODUCT

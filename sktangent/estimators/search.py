@@ -132,7 +132,7 @@ class PenaltyWeightSearch:
         folds = self._folds(probe, data, groups)
 
         def evaluate(candidates: list[dict], part: float = 1.0) -> list[list[Outcome]]:
-            return fit_folds(plain, candidates, data, folds, scoring, self.n_jobs, part)
+            return fit_folds(plain, probe, candidates, data, folds, scoring, self.n_jobs, part)
 
         self.penalty_weights_ = self._weights(plain, probe, data)
         if isinstance(self.penalty_weights_, dict):

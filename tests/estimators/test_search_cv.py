@@ -262,9 +262,9 @@ def test_halving_keeps_what_the_folds_cannot_tell_from_the_best(X, target):
 def test_what_has_ended_by_itself_is_not_trained_again(monkeypatch, X, target, stacked):
     fit, tried = fold_batch.fit_folds, []
 
-    def spy(plain, candidates, *args):
+    def spy(plain, probe, candidates, *args):
         tried.append(len(candidates))
-        return fit(plain, candidates, *args)
+        return fit(plain, probe, candidates, *args)
 
     monkeypatch.setattr("sktangent.estimators.search.fit_folds", spy)
     params = {**HALVED, "max_epochs": 900, "tol": 1e3, "n_iter_no_change": 2}
