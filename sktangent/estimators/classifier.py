@@ -244,7 +244,9 @@ int or array-like of int, default=(100,)
         NotFittedError, ValueError
             As :meth:`predict`.
         """
-        logits = self._outputs(X)
+        return self._proba(self._outputs(X))
+
+    def _proba(self, logits: np.ndarray) -> np.ndarray:
         return expit(logits) if self._multilabel else softmax(logits, axis=1)
 
     def predict_log_proba(self, X) -> np.ndarray:
@@ -318,7 +320,7 @@ int or array-like of int, default=(100,)
         dy = self._directional_derivatives(X, tangents)
         if output == "logits":
             return dy
-        return dy @ self._output_slopes(X, output).swapaxes(1, 2)
+        return dy @ self._output_slopes(self._outputs(X), output).swapaxes(1, 2)
 
     def jacobian(self, X, output: str = "logits") -> np.ndarray:
         """Compute the Jacobian of the outputs with respect to X.
@@ -341,16 +343,16 @@ int or array-like of int, default=(100,)
         NotFittedError, ValueError
             As :meth:`predict`.
         """
-        J = self._outputs_and_jacobian(X)[1]
+        logits, J = self._outputs_and_jacobian(X)
         if output == "logits":
             return J
-        return (self._output_slopes(X, output) @ J.reshape(*J.shape[:2], -1)).reshape(J.shape)
+        return (self._output_slopes(logits, output) @ J.reshape(*J.shape[:2], -1)).reshape(J.shape)
 
-    def _output_slopes(self, X, output: str) -> np.ndarray:
+    def _output_slopes(self, logits: np.ndarray, output: str) -> np.ndarray:
         """Compute the derivative of log-probabilities or probabilities by the logits."""
         if output not in ("log_proba", "proba"):
             raise ValueError(f"output must be 'logits', 'log_proba' or 'proba', got {output!r}.")
-        proba = self.predict_proba(X)
+        proba = self._proba(logits)
         identity = np.eye(proba.shape[1], dtype=proba.dtype)
         if self._multilabel:
             slopes = identity * (1 - proba)[:, None, :]
