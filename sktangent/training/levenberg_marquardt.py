@@ -181,6 +181,8 @@ class LevenbergMarquardt(torch.optim.Optimizer):
             return [decay / 10 for decay in decays]
         sizes = [p.numel() for p in self._trained()]
         found = evidence(decays, sizes, point, *problem.linearize(point))
+        if math.isinf(found.log):
+            return decays
         # what is not fitted yet looks like noise, but the evidence rises while it is being fitted
         rises = found.log > state.get("evidence", -math.inf) + _RISE
         state["evidence"] = found.log

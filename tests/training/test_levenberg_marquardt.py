@@ -15,7 +15,7 @@ from sktangent.modules import MLP
 from sktangent.net import TangentPropNet
 from sktangent.tangents import FeatureTangents
 from sktangent.training import levenberg_marquardt
-from sktangent.training.evidence import evidence
+from sktangent.training.evidence import Evidence, evidence
 from sktangent.training.least_squares import LeastSquares
 from sktangent.training.levenberg_marquardt import LevenbergMarquardt
 
@@ -119,6 +119,14 @@ def test_what_is_found_slowly_is_not_taken_for_noise(chosen_weights):
 def test_against_noise_the_weight_is_larger_than_the_evidence_says(chosen_weights):
     found, best = chosen_weights(noise=0.1, size=0.1, lr=1e-3)
     assert found[-1] == pytest.approx(levenberg_marquardt._CAUTION * best, rel=1e-3)
+
+
+def test_weights_stay_where_the_evidence_cannot_be_calculated(chosen_weights, monkeypatch):
+    unknown = lambda decays, *args: Evidence(np.inf, decays)  # noqa: E731
+    monkeypatch.setattr(levenberg_marquardt, "evidence", unknown)
+    found, _ = chosen_weights(noise=0.1, size=0.1, lr=1e-3)
+    assert (np.diff(found) <= 0).all()
+    assert found[-1] == found[-10]
 
 
 @pytest.mark.parametrize(
