@@ -71,5 +71,5 @@ def test_the_choice_of_a_weight_tells_of_its_fits(side_by_side, X, labels, capfd
         assert capfd.readouterr() == ("", "")
         search.set_params(verbose=1).fit(X, labels)
     told, fit = "".join(capfd.readouterr()).strip().rsplit("\n", 1)
-    assert ("epoch 3/3, 6 of 6 networks" if side_by_side else "6 out of   6") in told
+    assert ("epoch 6/6, 3 of 3 networks" if side_by_side else "6 out of   6") in told
     assert fit.startswith("epoch 3/3, data term ")
