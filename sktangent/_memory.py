@@ -43,7 +43,8 @@ bytes.). Take fewer.
         if str(error).startswith(_BEGINNING) or not _is_lack_of_memory(error):
             raise
         said = str(error).strip().splitlines()
-        because = f" ({said[0]})" if said else ""
+        # of a script's the last line, behind what it was doing
+        because = f" ({next(filter(_OF_TORCH.search, said), said[0])})" if said else ""
         raise MemoryError(f"{_BEGINNING} {what}{because}. {advice}") from error
 
 

@@ -293,7 +293,8 @@ def scripted(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     if _script is None:
         return function
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that scripts go out of use
+        # that it goes out of use; no more, because other threads lose what is ignored here
+        warnings.filterwarnings("ignore", ".*torch.jit.script")
         try:
             return _script(function)
         except Exception:  # of many kinds: its source is hidden, or beyond this torch

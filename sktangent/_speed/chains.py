@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sktangent import _torch
-from sktangent._speed import are_shortcuts_on
+from sktangent._speed import are_shortcuts_on, reverse_chains
 from sktangent._speed.observers import is_unobserved, is_watched
 from sktangent._speed.products import linear, multiply_by_onednn
 from sktangent._speed.reverse_chains import ReversePropagation, takes_less
@@ -70,13 +70,21 @@ class Chain(NamedTuple):
         """Compute the output and its derivatives, as ``propagate`` does."""
         params = [p for layer in self.linear for p in _torch.weight_and_bias(layer)]
         inputs = x, tangents, *params
+        goes_back = self._goes_back(x, tangents)
         if torch.is_grad_enabled() and any(p is not None and p.requires_grad for p in inputs):
-            is_less = takes_less(self.activations, x, tangents, params)
-            function = ReversePropagation if is_less else _Propagation
+            function = ReversePropagation if goes_back else _Propagation
             return function.apply(self.activations, *inputs)
+        if goes_back:
+            return reverse_chains.propagate(self.activations, x, tangents, params)[:2]
         for last in _go_forward(self.activations, x, tangents, params):  # noqa: B007
             pass
         return _outputs(last, len(x))
+
+    def _goes_back(self, x: Tensor, tangents: Tensor) -> bool:
+        shapes = [layer.weight.shape for layer in self.linear]
+        return reverse_chains.is_possible(self.activations, x, tangents) and takes_less(
+            shapes, tangents.shape[1], reverse_chains.are_shared(tangents)
+        )
 
     def outputs(self, x: Tensor) -> Tensor:
         """Compute the output alone."""

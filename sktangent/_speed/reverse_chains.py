@@ -19,6 +19,8 @@ sample, not of twenty-one: the twin networks of Huge and Savine, *Differential M
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -28,34 +30,41 @@ from sktangent._speed.products import linear
 from sktangent._speed.twice_back import goes_by_rules, gradients_by_rules, without_autocast
 from sktangent.propagation.rules.activations import Activation
 
-# what the passes over a number of a hidden layer take, in multiplications of a product
-_PASSES = 100
+# in multiplications of a product: the passes over a number of a hidden layer, and a multiplication
+# of a sample's own tangents, in small products, by its Jacobian or the gradient by that
+_PASSES, _BY_OWN_TANGENTS, _BY_SHARED_TANGENTS = 100, 30, 4
 
 
-def takes_less(
-    activations: tuple[Activation | None, ...], x: Tensor, tangents: Tensor, params
-) -> bool:
-    """Tell whether to go back: it can, and takes less work.
+def is_possible(activations: Sequence[Activation | None], *inputs: Tensor) -> bool:
+    """Tell whether layers are as expected, and no gradients by the inputs are wanted."""
+    *hidden, last = activations
+    is_usual = bool(hidden) and last is None and None not in hidden
+    return is_usual and not any(tensor.requires_grad for tensor in inputs)
+
+
+def takes_less(weights: Sequence[torch.Size], n_tangents: int, are_shared: bool) -> bool:
+    """Tell whether to go back takes less work.
 
     A way is two products with a layer's weights for each row of a sample, three behind the first.
     Tangents that all samples share come through the first layer once for all.
+
+    Parameters
+    ----------
+    weights : sequence of (int, int)
+        The shapes of the layers' weights.
+    n_tangents : int
+        Tangents of a sample.
+    are_shared : bool
+        Whether they are the same for all samples.
     """
-    if not is_possible(activations, x, tangents):
-        return False
-    n_tangents, n_outputs = tangents.shape[1], params[-2].shape[0]
-    first, *others = (weight.numel() for weight in params[::2])
-    units = _PASSES * sum(weight.shape[0] for weight in params[:-2:2])
-    of_first = 0 if _is_shared(tangents) else 2 * n_tangents * first
+    first, *others = map(math.prod, weights)
+    n_outputs, n_inputs = weights[-1][0], weights[0][1]
+    units = _PASSES * sum(n_units for n_units, _ in weights[:-1])
+    of_first = 0 if are_shared else 2 * n_tangents * first
     forward = of_first + n_tangents * (3 * sum(others) + units)
-    products = 4 * n_outputs * n_tangents * params[0].shape[1]
-    return n_outputs * (3 * (first + sum(others)) + units) + products < forward
-
-
-def is_possible(activations: tuple[Activation | None, ...], x: Tensor, tangents: Tensor) -> bool:
-    """Tell whether layers are as expected, and only their gradients wanted."""
-    *hidden, last = activations
-    is_usual = bool(hidden) and last is None and None not in hidden
-    return is_usual and not (x.requires_grad or tangents.requires_grad)
+    by_tangents = _BY_SHARED_TANGENTS if are_shared else _BY_OWN_TANGENTS
+    back = n_outputs * (3 * (first + sum(others)) + units)
+    return back + by_tangents * n_outputs * n_tangents * n_inputs < forward
 
 
 class _Hidden(NamedTuple):
@@ -74,13 +83,11 @@ class ReversePropagation(torch.autograd.Function):
     @staticmethod
     def forward(ctx, activations, x, tangents, *params):
         """Compute them, of shape (n_samples, n_outputs) and (n_samples, n_tangents, n_outputs)."""
-        *values, y = _values(activations, x.flatten(1), params)
-        hidden = _pull(values, params)
-        jacobian = linear(hidden[0].v, params[0].t())
+        y, dy, hidden = propagate(activations, x, tangents, params)
         ctx.activations = activations
         ctx.n_inputs = 2 + len(params)
         ctx.save_for_backward(x, tangents, *params, *itertools.chain(*hidden))
-        return y, _along(jacobian, tangents)
+        return y, dy
 
     @staticmethod
     def backward(ctx, y_bar, dy_bar):
@@ -91,7 +98,16 @@ class ReversePropagation(torch.autograd.Function):
             return None, *gradients_by_rules(ctx.activations, inputs, needed, y_bar, dy_bar)
         hidden = [_Hidden(*saved[i : i + size]) for i in range(ctx.n_inputs, len(saved), size)]
         with without_autocast(y_bar):
-            return None, None, None, *_go_back(inputs, hidden, y_bar, dy_bar)
+            return None, None, None, *_go_back(inputs, needed[2:], hidden, y_bar, dy_bar)
+
+
+def propagate(
+    activations, x: Tensor, tangents: Tensor, params
+) -> tuple[Tensor, Tensor, list[_Hidden]]:
+    """Compute the outputs, their derivatives along the tangents, and what the way back needs."""
+    *values, y = _values(activations, x.flatten(1), params)
+    hidden = _pull(values, params)
+    return y, _along(linear(hidden[0].v, params[0].t()), tangents), hidden
 
 
 def _values(activations, h: Tensor, params) -> list:
@@ -117,43 +133,50 @@ def _pull(values: list, params) -> list[_Hidden]:
     return found[::-1]
 
 
-def _is_shared(tangents: Tensor) -> bool:
+def are_shared(tangents: Tensor) -> bool:
+    """Tell whether tangents are the same for all samples."""
     return len(tangents) > 1 and tangents.stride(0) == 0
 
 
 def _along(jacobian: Tensor, tangents: Tensor) -> Tensor:
-    if _is_shared(tangents):
-        return linear(jacobian, tangents[0].flatten(1)).transpose(1, 2)
+    if are_shared(tangents):
+        along = linear(jacobian, tangents[0].flatten(1)).transpose(1, 2)
+        return along.clone(memory_format=torch.contiguous_format)  # a view could not be changed
     return torch.bmm(tangents.flatten(2), jacobian.transpose(1, 2))
 
 
 def _by_jacobian(dy_bar: Tensor, tangents: Tensor) -> Tensor:
     by_outputs = dy_bar.transpose(1, 2)
-    if _is_shared(tangents):
+    if are_shared(tangents):
         return linear(by_outputs, tangents[0].flatten(1).t())
     return torch.bmm(by_outputs, tangents.flatten(2))
 
 
-def _go_back(inputs, hidden: list[_Hidden], y_bar: Tensor, dy_bar: Tensor) -> list[Tensor | None]:
+def _go_back(
+    inputs, needed, hidden: list[_Hidden], y_bar: Tensor, dy_bar: Tensor
+) -> list[Tensor | None]:
     x, tangents, *params = inputs
     grads: list[Tensor | None] = [None] * len(params)
     by_a = []
     by_g = _by_jacobian(dy_bar, tangents)
     for i, layer in enumerate(hidden):
-        grads[2 * i] = linear(layer.v.flatten(0, 1).t(), by_g.flatten(0, 1).t())
+        if needed[2 * i]:
+            grads[2 * i] = linear(layer.v.flatten(0, 1).t(), by_g.flatten(0, 1).t())
         by_v = linear(by_g, params[2 * i])
         by_a.append(None if layer.curvature is None else (layer.g * by_v).sum(1))
         by_g = by_v.mul_(layer.slope.unsqueeze(1))
     grads[-2] = by_g.sum(0)
     a_bar = y_bar
     for i in reversed(range(1 + len(hidden))):
-        h = hidden[i - 1].h if i > 0 else x.flatten(1)
-        grads[2 * i] += linear(a_bar.t(), h.t())
-        if params[2 * i + 1] is not None:
+        if needed[2 * i]:
+            h = hidden[i - 1].h if i > 0 else x.flatten(1)
+            grads[2 * i] += linear(a_bar.t(), h.t())
+        if needed[2 * i + 1]:
             grads[2 * i + 1] = a_bar.sum(0)
-        if i > 0:
-            layer = hidden[i - 1]
-            a_bar = linear(a_bar, params[2 * i].t()).mul_(layer.slope)
-            if layer.curvature is not None:
-                a_bar.addcmul_(layer.curvature, by_a[i - 1])
+        if not any(needed[: 2 * i]):
+            break
+        layer = hidden[i - 1]
+        a_bar = linear(a_bar, params[2 * i].t()).mul_(layer.slope)
+        if layer.curvature is not None:
+            a_bar.addcmul_(layer.curvature, by_a[i - 1])
     return grads

@@ -124,8 +124,9 @@ class _Stack:
             for parts in zip(*(fold.params for fold in folds), strict=True)
         ]
         self.optimizer = torch.optim.Adam(self.params, **course.optimizer)
-        is_less = stacked_reverse.takes_less(self.params, course.activations, self.batches.n_terms)
-        self.propagate = stacked_reverse.propagate if is_less else stacked_forward.propagate
+        n_tangents = tangent_weights.shape[1]
+        goes_back = stacked_reverse.goes_back(self.params, course.activations, n_tangents)
+        self.propagate = (stacked_reverse if goes_back else stacked_forward).propagate
         self.best = torch.full((n_folds * n_candidates,), math.inf, dtype=torch.float64)
         self.stale = torch.zeros(n_folds * n_candidates)
 

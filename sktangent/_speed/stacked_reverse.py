@@ -1,16 +1,7 @@
 r"""Many networks and their derivatives along tangents, by outputs that go back to the inputs.
 
-With :math:`a_l = W_l h_{l-1} + b_l` and :math:`h_l = f(a_l)`, the gradient of output o by
-:math:`a_l` is :math:`v_l = f'(a_l)\,g_l`, that by :math:`h_{l-1}` is :math:`g_{l-1} = W_l^T v_l`,
-from :math:`v_L = e_o`; its derivative along a tangent is :math:`g_0^T \tau_t`. A gradient of the
-loss by these, :math:`\delta_t`, comes to :math:`\bar g_0 = \sum_t \delta_t \tau_t`, and then, from
-the first layer on,
-
-.. math:: \bar v_l = W_l \bar g_{l-1}, \quad \bar W_l \mathrel{+}= v_l \bar g_{l-1}^T, \quad
-          \bar a_l \mathrel{+}= f''(a_l)\,g_l\,\bar v_l, \quad \bar g_l = f'(a_l)\,\bar v_l.
-
-Where outputs are fewer than tangents that is less work than :mod:`sktangent._speed.stacked_forward`
-does. Columns of a network are sample b for output o in column o B + b.
+The formulas are those of :mod:`sktangent._speed.reverse_chains`. Columns of a network are sample b
+for output o in column o B + b.
 """
 
 from __future__ import annotations
@@ -21,20 +12,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sktangent._speed.reverse_chains import is_possible, takes_less
 from sktangent._speed.stacked_batches import Batch
 from sktangent.propagation.rules.activations import Activation
 
 
-def takes_less(
-    params: list[Tensor], activations: tuple[Activation | None, ...], n_terms: int
+def goes_back(
+    params: list[Tensor], activations: tuple[Activation | None, ...], n_tangents: int
 ) -> bool:
-    """Tell whether to go back: it can, and takes fewer products with the first layer's weights.
-
-    They are two for each tangent, which needs no gradient by itself, and three for each output.
-    """
-    *hidden, last = activations
-    can = hidden and last is None and None not in hidden
-    return bool(can) and 3 * params[-1].shape[1] < 2 * (n_terms - 1)
+    """Tell whether to go back: it can, and takes less work."""
+    shapes = [weight.shape[-2:] for weight in params[::2]]
+    return is_possible(activations) and takes_less(shapes, n_tangents, are_shared=False)
 
 
 def propagate(
@@ -45,7 +33,7 @@ def propagate(
     Parameters
     ----------
     params, activations, batch
-        As there; :func:`takes_less` tells whether it can.
+        As there; :func:`goes_back` tells whether it can.
 
     Returns
     -------
@@ -144,7 +132,8 @@ def _back_from_jacobian(
         curvature = layer.curvature
         by_a.append(None if curvature is None else (g * by_v).sum(2).mul_(curvature))
         by_g = by_v.mul_(layer.slope.unsqueeze(2)).flatten(2)
-    params[-2].grad = by_v.sum(3).transpose(1, 2).contiguous()
+    by_outputs = by_g.unflatten(2, pulled[-1].v.shape[2:])
+    params[-2].grad = by_outputs.sum(3).transpose(1, 2).contiguous()
     return by_a
 
 

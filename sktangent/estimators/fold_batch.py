@@ -17,6 +17,7 @@ from sktangent._speed import are_shortcuts_on
 from sktangent._speed.chains import Chain, chain_of
 from sktangent._speed.stacked import Course, Trained, train_stacked
 from sktangent._speed.stacked_batches import FoldData
+from sktangent._speed.stacked_reverse import goes_back
 from sktangent.estimators.fold_fits import Data, Outcome, Scoring, fit_apart
 from sktangent.estimators.kinds import params_of, weights_in
 from sktangent.estimators.moved_rows import moves_samples
@@ -28,9 +29,9 @@ from sktangent.training.progress import told
 # parameters with which every fit goes its own way
 _OWN_WAY = ("module", "callbacks", "n_projections", "autocast", "accelerator")
 _LOSSES = (nn.MSELoss, nn.CrossEntropyLoss, nn.BCEWithLogitsLoss)
-# multiplications of the largest product of one network in a step, tangents included. Searches side
-# by side over those one after another took on two cores 0.3 at 1e6, 0.6 at 9e6, and 1.0 to 1.4 at
-# 8e7; on one core 0.5 at 1e6, 0.8 at 9e6, and 0.75 to 0.9 at 1e7
+# multiplications of the largest product of one network in a step, tangents or outputs included.
+# Searches side by side over those one after another took on two cores 0.3 at 1e6, 0.6 at 9e6, and
+# 1.0 to 1.4 at 8e7; on one core 0.5 at 1e6, 0.8 at 9e6, and 0.75 to 0.9 at 1e7
 _LARGE_PRODUCT = 1e7
 # numbers that are held of each output of a layer (values, gradients), and of each parameter
 _KEPT_OF_LAYER, _KEPT_OF_PARAMETER = 5, 5
@@ -249,9 +250,15 @@ def _is_quick(pending: Pending) -> bool:
     chain = _chain(pending)
     if chain is None:
         return False
-    n_terms = 1 + (pending.inputs["tangents"].shape[1] if "tangents" in pending.inputs else 0)
+    n_tangents = pending.inputs["tangents"].shape[1] if "tangents" in pending.inputs else 0
+    n_terms = _n_terms(_params_of(chain), chain.activations, n_tangents)
     rows = min(pending.schedule.batch_size, len(pending.target)) * n_terms
     return rows * max(layer.weight.numel() for layer in chain.linear) <= _LARGE_PRODUCT
+
+
+def _n_terms(params: list, activations: tuple, n_tangents: int) -> int:
+    """Count what goes through the layers for a sample: itself, and either tangents or outputs."""
+    return 1 + (len(params[-1]) if goes_back(params, activations, n_tangents) else n_tangents)
 
 
 def _groups(pending: list[Pending]) -> Iterable[list[int]]:
@@ -311,9 +318,11 @@ def _cut_up(
     Candidates of a fold stay together as long as that can be: they share their first product.
     """
     x, tangents = stacks[0].x, stacks[0].tangents
-    rows = min(course.batch_size, len(x)) * (1 + tangents.shape[1])
-    of_layers = _KEPT_OF_LAYER * rows * sum(len(bias) for bias in stacks[0].params[1::2])
-    of_params = _KEPT_OF_PARAMETER * sum(p.numel() for p in stacks[0].params)
+    params = stacks[0].params
+    n_terms = _n_terms(params, course.activations, tangents.shape[1])
+    rows = min(course.batch_size, len(x)) * n_terms
+    of_layers = _KEPT_OF_LAYER * rows * sum(len(bias) for bias in params[1::2])
+    of_params = _KEPT_OF_PARAMETER * sum(p.numel() for p in params)
     at_once = min(
         get_config()["working_memory"] * 2**20 / (of_layers + of_params), _AT_HAND / of_layers
     )

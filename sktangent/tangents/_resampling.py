@@ -37,7 +37,7 @@ def resample(planes: np.ndarray, maps: np.ndarray) -> np.ndarray:
     # here, because the tangents must be usable, and quick to import, without torch
     import torch
 
-    return _look_up(planes, torch.from_numpy(maps.swapaxes(0, 1).astype(planes.dtype)))
+    return _resample(planes, torch.from_numpy(maps.swapaxes(0, 1).astype(planes.dtype)))
 
 
 def resample_near(planes: np.ndarray, to_right: np.ndarray, downwards: np.ndarray) -> np.ndarray:
@@ -47,17 +47,18 @@ def resample_near(planes: np.ndarray, to_right: np.ndarray, downwards: np.ndarra
     n_samples, n_channels, height, width = planes.shape
     shape = (n_samples * n_channels, 1, height, width)
     displacements = torch.from_numpy(np.stack([to_right, downwards])).view(2, shape[0], -1)
+    # one way for both: a product with pixels costs less than a pass over places
     stay = torch.eye(2, 3, dtype=displacements.dtype)[:, np.newaxis].expand(2, shape[0], 3)
-    return _look_up(planes.reshape(shape), stay, displacements).reshape(planes.shape)
+    return _resample(planes.reshape(shape), stay, displacements).reshape(planes.shape)
 
 
-def _look_up(
+def _resample(
     planes: np.ndarray, maps: torch.Tensor, displacements: torch.Tensor | None = None
 ) -> np.ndarray:
     import torch
 
     from sktangent._speed.allocation import keep_freed_memory
-    from sktangent.tangents._look_up import look_up
+    from sktangent.tangents._splines import look_up
 
     # outside of fits too: a batch after the other took a third more with memory taken anew
     keep_freed_memory()

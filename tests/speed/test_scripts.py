@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sktangent import _torch
+from sktangent._memory import memory_for
 from sktangent._speed import shortcuts
 from sktangent._speed.scripts import scripted
 from sktangent.tangents import ImageTangents
@@ -54,6 +55,14 @@ def test_what_torch_cannot_read_runs_as_it_is(written):
     with shortcuts(True):
         assert scripted(unreadable)(torch.ones(()), torch.ones(())) == 2
     assert written == ["unreadable"]
+
+
+def test_a_lack_of_memory_is_told_in_torchs_words():
+    function, much = scripted(halves), torch.zeros(1).expand(10**13)
+    for on in (True, False):
+        lacks = pytest.raises(MemoryError, match=r"\(.*you tried to allocate")
+        with shortcuts(on), lacks, memory_for("halves", "Take fewer."):
+            function(much, 1)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -68,17 +68,19 @@ def test_all_is_as_propagation_and_autograd_have_it(mode, name, sizes, n_tangent
             torch.testing.assert_close(found.grad[net], wanted.grad)
 
 
-def of_sizes(*sizes):
-    pairs = zip(sizes, sizes[1:], strict=False)
-    return [
-        p for n_in, n_out in pairs for p in (torch.empty(1, n_out, n_in), torch.empty(1, n_out))
-    ]
+def test_outputs_go_back_where_that_takes_less():
+    def goes_back(sizes, n_tangents, activations=None):
+        pairs = zip(sizes, sizes[1:], strict=False)
+        shapes = [shape for n_in, n_out in pairs for shape in ((n_out, n_in), (n_out,))]
+        params = [torch.empty(1, *shape) for shape in shapes]
+        hidden = (activation("gelu"),) * (len(sizes) - 2)
+        return stacked_reverse.goes_back(params, activations or (*hidden, None), n_tangents)
 
-
-def test_outputs_go_back_where_they_are_fewer():
+    assert goes_back((150, 100, 2), 5)
+    assert goes_back((20, 50, 50, 1), 20)
+    assert not goes_back((64, 100, 10), 6)
+    assert not goes_back((784, 30, 3), 5)
+    assert not goes_back((20, 1), 20)
     gelu = activation("gelu")
-    assert stacked_reverse.takes_less(of_sizes(9, 8, 2), (gelu, None), 1 + 4)
-    assert not stacked_reverse.takes_less(of_sizes(9, 8, 2), (gelu, None), 1 + 3)
-    assert not stacked_reverse.takes_less(of_sizes(9, 2), (None,), 1 + 9)
-    assert not stacked_reverse.takes_less(of_sizes(9, 8, 8, 2), (gelu, None, None), 1 + 9)
-    assert not stacked_reverse.takes_less(of_sizes(9, 8, 2), (gelu, gelu), 1 + 9)
+    assert not goes_back((20, 50, 50, 1), 20, (gelu, None, None))
+    assert not goes_back((20, 50, 1), 20, (gelu, gelu))

@@ -49,11 +49,11 @@ def look_up(
         places = maps[:, first:last] @ pixels
         if displacements is not None:
             places += displacements[:, first:last]
-        _look_up(images[first:last], along_rows, along_columns, places, rows[first:last])
+        _look_up_some(images[first:last], along_rows, along_columns, places, rows[first:last])
     return values
 
 
-def _look_up(
+def _look_up_some(
     images: Tensor, along_rows: Tensor, along_columns: Tensor, places: Tensor, out: Tensor
 ) -> None:
     r"""Write the values at places of shape (2, n_samples, n_pixels), which are overwritten.
@@ -69,7 +69,7 @@ def _look_up(
     # Many small operations: each allocation and each pass spared counts.
     start = places.floor()
     # x for images and bends, y for images and bends, in the square from -1 to 1 of grid_sample
-    corners = torch.empty([4, places.size(1), 1, places.size(2)], dtype=places.dtype)
+    corners = places.new_empty([4, places.size(1), 1, places.size(2)])
     for axis, matrix in enumerate((along_rows, along_columns)):
         size, n_knots = matrix.size(1), matrix.size(0)
         of_images, of_bends = corners[2 * axis, :, 0], corners[2 * axis + 1, :, 0]
