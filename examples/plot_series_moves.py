@@ -112,8 +112,8 @@ print(f"\n{time.perf_counter() - start:.0f} s in all")
 # %%
 # Both together are best with 10 and 20 takes, 16.7 and 6.7 %, against 28.6 and 18.5 % without
 # either. With 10 takes tangents are ahead of moves, 19.7 to 21.4 %; with 20, moves alone are close
-# to both, 7.8 %, and tangents alone are not, 11.7 %. With 40 takes moves are best, 3.3 %, and both
-# reach 4.0, tangents 5.6 %, against 9.4 % without either.
+# to both, 7.8 %, and tangents alone are not, about 12 %. With 40 takes moves are best, 3.3 %, and
+# both reach 4.0, tangents between 5 and 6 %, against 9.4 % without either.
 
 # %%
 # The picture
