@@ -31,7 +31,12 @@ from sktangent import _torch
 from sktangent._speed import are_shortcuts_on, reverse_chains
 from sktangent._speed.observers import is_unobserved, is_watched
 from sktangent._speed.products import linear, multiply_by_onednn
-from sktangent._speed.reverse_chains import ReversePropagation, takes_less
+from sktangent._speed.reverse_chains import (
+    ReversePropagation,
+    are_shared,
+    is_possible,
+    takes_less,
+)
 from sktangent._speed.twice_back import goes_by_rules, gradients_by_rules, without_autocast
 from sktangent.propagation.dual import _RULES
 from sktangent.propagation.rules import linear as _linear  # noqa: F401  (registers it)
@@ -70,7 +75,10 @@ class Chain(NamedTuple):
         """Compute the output and its derivatives, as ``propagate`` does."""
         params = [p for layer in self.linear for p in _torch.weight_and_bias(layer)]
         inputs = x, tangents, *params
-        goes_back = self._goes_back(x, tangents)
+        shapes = [weight.shape for weight in params[::2]]
+        goes_back = is_possible(self.activations, x, tangents) and takes_less(
+            shapes, tangents.shape[1], are_shared(tangents)
+        )
         if torch.is_grad_enabled() and any(p is not None and p.requires_grad for p in inputs):
             function = ReversePropagation if goes_back else _Propagation
             return function.apply(self.activations, *inputs)
@@ -79,12 +87,6 @@ class Chain(NamedTuple):
         for last in _go_forward(self.activations, x, tangents, params):  # noqa: B007
             pass
         return _outputs(last, len(x))
-
-    def _goes_back(self, x: Tensor, tangents: Tensor) -> bool:
-        shapes = [layer.weight.shape for layer in self.linear]
-        return reverse_chains.is_possible(self.activations, x, tangents) and takes_less(
-            shapes, tangents.shape[1], reverse_chains.are_shared(tangents)
-        )
 
     def outputs(self, x: Tensor) -> Tensor:
         """Compute the output alone."""
@@ -269,8 +271,7 @@ class _Propagation(torch.autograd.Function):
 
 
 def _as_rows(x: Tensor, tangents: Tensor) -> _Hidden:
-    is_repeated = len(x) > 1 and tangents.stride(0) == 0
-    return _Hidden(x.flatten(1), (tangents[:1] if is_repeated else tangents).flatten(2))
+    return _Hidden(x.flatten(1), (tangents[:1] if are_shared(tangents) else tangents).flatten(2))
 
 
 def _go_forward(activations, x: Tensor, tangents: Tensor, params) -> Iterator[_Hidden]:

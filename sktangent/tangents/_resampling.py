@@ -47,7 +47,7 @@ def resample_near(planes: np.ndarray, to_right: np.ndarray, downwards: np.ndarra
     n_samples, n_channels, height, width = planes.shape
     shape = (n_samples * n_channels, 1, height, width)
     displacements = torch.from_numpy(np.stack([to_right, downwards])).view(2, shape[0], -1)
-    # one way for both: a product with pixels costs less than a pass over places
+    # the maps of the way that serves affine moves too, which leave pixels where they are
     stay = torch.eye(2, 3, dtype=displacements.dtype)[:, np.newaxis].expand(2, shape[0], 3)
     return _resample(planes.reshape(shape), stay, displacements).reshape(planes.shape)
 
